@@ -1,0 +1,73 @@
+# The pipeline: chapters -> executed chapters (papermill) -> pages (jupyter-book). `make book` calls it.
+#
+# Sources are inputs as ancient(): a newer file alone repeats nothing. What repeats a run is the hash of what decides
+# its outputs (notebooks.run_key), which stands under params. A finished run is never repeated after a kill.
+import sys
+
+sys.path.insert(0, "src")
+import notebooks
+
+PROFILE = config.get("profile", "quick")
+RUNS = f"{notebooks.runs_folder()}/{PROFILE}"
+PAGES = f"{notebooks.BUILD}/{PROFILE}/html/index.html"
+CHAPTERS = notebooks.chapters()
+NEEDS = {"results": notebooks.PER_SEED, "activations": ("augmentation",)}  # chapters that read other chapters' results
+
+
+def records(chapter):
+    return [f"{RUNS}/results/{run}.json" for run in notebooks.runs_of(chapter, PROFILE)]
+
+
+wildcard_constraints:
+    chapter="[a-z_]+",
+    seed=r"\d+",
+
+
+rule pages:
+    input:
+        [f"{RUNS}/notebooks/{run}.ipynb" for c in CHAPTERS for run in notebooks.runs_of(c, PROFILE)],
+        [str(p) for p in sorted(notebooks.BOOK.rglob("*")) if p.is_file() and ".ipynb_checkpoints" not in p.parts],
+        "_config.yml",
+        "_toc.yml",
+    output:
+        PAGES,
+    params:
+        banner=notebooks.banner(PROFILE),
+    threads: workflow.cores
+    shell:
+        "exec {sys.executable} src/notebooks.py render --profile {PROFILE}"
+
+
+# One at a time on a CPU: two trainings at once are slower than one after the other. Tiny ones wait for imports instead.
+THREADS = 1 if PROFILE == "test" else workflow.cores
+
+
+rule chapter:
+    input:
+        source=ancient("book/chapters/{chapter}.md"),
+        needs=lambda w: [r for c in NEEDS.get(w.chapter, ()) for r in records(c)],
+    output:
+        notebook=RUNS + "/notebooks/{chapter}.ipynb",
+        record=RUNS + "/results/{chapter}.json",
+    params:
+        key=lambda w: notebooks.run_key(w.chapter, PROFILE),
+    threads: THREADS
+    message:
+        "{wildcards.chapter}"
+    shell:
+        "exec {sys.executable} src/notebooks.py execute {wildcards.chapter} --profile {PROFILE}"
+
+
+rule chapter_with_seed:
+    input:
+        source=ancient("book/chapters/{chapter}.md"),
+    output:
+        notebook=RUNS + "/notebooks/{chapter}-seed{seed}.ipynb",
+        record=RUNS + "/results/{chapter}-seed{seed}.json",
+    params:
+        key=lambda w: notebooks.run_key(w.chapter, PROFILE, int(w.seed)),
+    threads: THREADS
+    message:
+        "{wildcards.chapter}, seed {wildcards.seed}"
+    shell:
+        "exec {sys.executable} src/notebooks.py execute {wildcards.chapter} --profile {PROFILE} --seed {wildcards.seed}"

@@ -1,0 +1,494 @@
+"""What the chapters share: speed settings, the networks, caching of trainings, records, and the look of figures.
+
+What a chapter teaches stands in the chapter; here is the plumbing. ``assets`` finds the photos and weights.
+Images are uint8 arrays (n, height, width, 3), RGB, 0–255; label 0 is a cat, label 1 a dog.
+"""
+
+import csv
+import hashlib
+import inspect
+import io
+import json
+import os
+import platform
+import sys
+import textwrap
+import time
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Keras reads these when it is imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import joblib
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Image as DisplayedImage
+
+import assets
+import notebooks
+from assets import BookError, runs_folder
+
+# --- speed and repeatability -----------------------------------------------------------------------------------
+
+BACKEND = keras.backend.backend()
+
+
+@lru_cache
+def accelerator():
+    """Name of the GPU that Keras's backend sees, or None."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else None
+    if BACKEND == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+
+
+@lru_cache
+def processor():
+    """Name of the processor and whether it multiplies bfloat16 numbers in hardware: (str, bool)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine(), False
+    name = next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")), "CPU")
+    return name, "avx512_bf16" in text or "amx_bf16" in text
+
+
+BEFORE_BFLOAT16 = ("Tesla", "NVIDIA GeForce GTX", "NVIDIA GeForce RTX 20", "NVIDIA TITAN", "Quadro")  # GPU names until 2019
+
+# XLA compiles each network anew for a minute and then trains it more slowly on a CPU (measured: `make bench`).
+JIT = False if BACKEND == "tensorflow" and accelerator() is None else "auto"
+
+
+def setup(seed=0, precision=None):
+    """Prepare a chapter: random seed, number format, look of the figures. Prints what it runs on.
+
+    Args:
+        seed: seeds Python, NumPy and Keras.
+        precision: "float32" or "mixed_bfloat16" (weights float32, arithmetic bfloat16). By default the latter
+            where the hardware has it, which halves the time of a convolution.
+    """
+    keras.utils.set_random_seed(seed)
+    fast = processor()[1] if accelerator() is None else not accelerator().startswith(BEFORE_BFLOAT16)
+    keras.config.set_dtype_policy(precision or ("mixed_bfloat16" if fast else "float32"))
+    use_book_style()
+    where = accelerator() or "CPU"
+    print(f"Keras {keras.__version__} on {BACKEND}, {where}, {keras.config.dtype_policy().name}; seed {seed}")
+
+
+# --- networks --------------------------------------------------------------------------------------------------
+
+
+def small_cnn(image_size, dropout=0.0):
+    """The report's small network, built layer by layer in the chapter *The small network*.
+
+    Args:
+        image_size: height and width of the photos, in pixels.
+        dropout: share of the flattened features set to zero in training; the report's baseline has none.
+
+    Returns:
+        An uncompiled model: RGB images with values 0–255 to the probability of a dog, (n, 1) float32.
+    """
+    layers = keras.layers
+    return keras.Sequential(
+        [keras.Input((image_size, image_size, 3)), layers.Rescaling(1 / 255)]
+        + [
+            layer
+            for channels in (32, 64, 128, 128)
+            for layer in (layers.Conv2D(channels, 3, activation="relu"), layers.MaxPooling2D(2))
+        ]
+        + [layers.Flatten()]
+        + ([layers.Dropout(dropout)] if dropout else [])
+        + [layers.Dense(512, activation="relu"), layers.Dense(1, activation="sigmoid", dtype="float32")],
+        name="small_cnn",
+    )
+
+
+def augmentation(seed=0):
+    """The report's random transformations, as layers that act in training only.
+
+    Turn by up to 40°, shift by up to 20 % of each side, shear by up to 20 %, zoom by up to 20 %, mirror. What
+    comes into view at the border repeats the nearest pixels. Images keep their shape and their range 0–255.
+    """
+    layers, border = keras.layers, {"fill_mode": "nearest", "dtype": "float32"}
+    return keras.Sequential(
+        [
+            layers.RandomFlip("horizontal", seed=seed, dtype="float32"),
+            layers.RandomRotation(40 / 360, seed=seed + 1, **border),
+            layers.RandomTranslation(0.2, 0.2, seed=seed + 2, **border),
+            layers.RandomShear(0.2, 0.2, seed=seed + 3, **border),
+            layers.RandomZoom(0.2, seed=seed + 4, **border),
+        ],
+        name="augmentation",
+    )
+
+
+def vgg(name, profile, image_size):
+    """VGG16 or VGG19 without its classifier, with ImageNet weights where there are any.
+
+    Args:
+        name: "vgg16" or "vgg19".
+        profile: "report" insists on real weights; "test" never looks for them.
+        image_size: height and width of the input, in pixels.
+
+    Returns:
+        (model, description): the model takes images that went through ``scale(images, "vgg")``; the description
+        says in words which weights it has.
+
+    Raises:
+        BookError: no weights in the report profile, or a file that does not fit.
+
+    Source: Simonyan and Zisserman, 2015, arXiv:1409.1556; as built by keras.applications.
+    """
+    build = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}[name]
+    network = build(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
+    path = assets.find_weights(name, profile)
+    if path is None:
+        return network, f"untrained {name.upper()} (random weights)"
+    try:
+        network.load_weights(path)
+    except Exception as error:  # h5py and Keras raise many kinds for a file that is cut, damaged or of another network
+        raise BookError(
+            f"{path} does not hold the weights of {name.upper()} without its classifier ({str(error).splitlines()[0]}).\n"
+            "Replace the file, or delete it to have it fetched."
+        ) from error
+    rounded = sorted({layer.name[5] for layer in network.layers if _is_rounded(layer)})
+    detail = f", blocks {rounded[0]}–{rounded[-1]} rounded to 8 bits" if rounded else ""
+    return network, f"ImageNet {name.upper()}{detail}"
+
+
+def _is_rounded(layer):
+    """Whether the upper left taps of a wide convolution's kernels take 256 different values at most."""
+    return isinstance(layer, keras.layers.Conv2D) and layer.filters >= 256 and len(np.unique(layer.get_weights()[0][0, 0])) <= 256
+
+
+def round_to_8_bits(network, blocks=(4, 5)):
+    """Round the convolution kernels of some VGG blocks to 256 equally spaced values each, in place."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D) and int(layer.name[5]) in blocks:
+            kernel, bias = layer.get_weights()
+            step = (kernel.max() - kernel.min()) / 255
+            layer.set_weights([np.round(kernel / step) * step, bias])
+
+
+def scale(images, scaling):
+    """Bring images with values 0–255 into the range that a network expects; float32, same shape.
+
+    ``scaling``: "unit" divides by 255, as the report's section 3.1 does. "vgg" is what VGG was trained with:
+    colours in the order blue, green, red, and the mean colour of ImageNet subtracted; values from -124 to 152.
+    """
+    images = np.asarray(images, np.float32)
+    return images / 255 if scaling == "unit" else keras.applications.vgg19.preprocess_input(images)
+
+
+def feature_maps(network, images, scaling, views=0, seed=0, label="feature maps", batch_size=50):
+    """Run frozen layers once over images, so that training need not run them every epoch.
+
+    Args:
+        network: a model; its output is what is kept.
+        images: uint8 (n, height, width, 3).
+        scaling: "unit" or "vgg", see ``scale``.
+        views: 0 for the images as they are; v for v differently augmented copies of each.
+        seed: decides the augmentation.
+        label: what the progress line calls this.
+
+    Returns:
+        float16 array (max(views, 1), n, …).
+    """
+    augment, count = augmentation(seed), max(views, 1)
+    maps = np.empty((count, len(images), *network.output_shape[1:]), np.float16)
+    step = forward(network)
+    line = Progress(label)
+    for view in range(count):
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            if views:
+                batch = keras.ops.convert_to_numpy(augment(batch.astype(np.float32), training=True))
+            maps[view, start : start + batch_size] = np.clip(step(scale(batch, scaling)), -65504, 65504)
+            line.say(view * len(images) + start + len(batch), count * len(images), "photos")
+    return maps
+
+
+def forward(network):
+    """A compiled function from a NumPy batch to ``network``'s output as a float32 NumPy array, without training."""
+    if not getattr(network, "compiled", False):
+        network.compile(jit_compile=JIT)
+    return lambda batch: np.asarray(network.predict_on_batch(batch)).astype(np.float32)
+
+
+class Views(keras.utils.PyDataset):
+    """Batches from several augmented views of the training set: each epoch takes one view of each photo at random.
+
+    Args:
+        maps: (views, n, …); labels: (n,).
+    """
+
+    def __init__(self, maps, labels, batch_size, seed):
+        super().__init__()
+        self.maps, self.labels, self.batch_size = maps, labels, batch_size
+        self.rng = np.random.default_rng(seed)
+        self.on_epoch_end()
+
+    def __len__(self):
+        return -(-len(self.labels) // self.batch_size)
+
+    def __getitem__(self, index):
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return self.maps[self.view[chosen], chosen].astype(np.float32), self.labels[chosen]
+
+    def on_epoch_end(self):
+        self.order = self.rng.permutation(len(self.labels))
+        self.view = self.rng.integers(len(self.maps), size=len(self.labels))
+
+
+# --- training: progress, caching, outcome ----------------------------------------------------------------------
+
+
+class Progress(keras.callbacks.Callback):
+    """Tells on standard error how far long work has come, at most every ``every`` seconds.
+
+    A callback for ``model.fit`` (one line an epoch), and ``say`` for other loops.
+    """
+
+    def __init__(self, label, every=10):
+        super().__init__()
+        self.label, self.every = label, every
+        self.started = self.last = time.monotonic()
+
+    def say(self, done, total, unit, detail=""):
+        now = time.monotonic()
+        if now - self.last >= self.every or (done == total and now - self.started >= self.every):
+            self.last = now
+            left = (now - self.started) / done * (total - done)
+            print(f"    {self.label}: {done} of {total} {unit}{detail}, about {left:.0f} s left", file=sys.stderr, flush=True)
+
+    def on_train_begin(self, logs=None):
+        self.started = self.last = time.monotonic()
+
+    def on_train_end(self, logs=None):
+        self.seconds = round(time.monotonic() - self.started, 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        detail = "".join(f", {key} {value:.3f}" for key, value in (logs or {}).items() if key.endswith("accuracy"))
+        self.say(epoch + 1, self.params["epochs"], "epochs", detail)
+
+
+def keep_best():
+    """A callback that ends training with the weights of the epoch with the best validation accuracy."""
+    return keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=10**6, restore_best_weights=True)
+
+
+def code_of(function):
+    """Source of a function without comments, docstring and layout: what decides what it computes."""
+    return notebooks.bare_code(textwrap.dedent(inspect.getsource(function)))
+
+
+def cached(data="", uses=()):
+    """Decorator: keep what a function returns on disk, and return it the next time without running the function.
+
+    The key is everything that decides a training: the function's own code, the helpers it ``uses``, its arguments,
+    the photos and weights (``data``, any text), Keras's version and backend, the number format and the device.
+    So an edit of a figure repeats no training, and an edit of the training repeats it. Call the function with
+    keyword arguments; what it takes from the chapter besides them must be named in ``data``.
+    """
+
+    def decorate(function):
+        device = accelerator() or processor()[0]
+        policy = keras.config.dtype_policy().name
+        parts = [code_of(f) for f in (function, *uses)] + [str(data), keras.__version__, BACKEND, policy, device]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+        def run(key, arguments):
+            return function(**arguments)
+
+        run.__module__, run.__qualname__, run.__name__ = "book", function.__name__, function.__name__
+        stored = joblib.Memory(runs_folder() / "cache" / "trainings", verbose=0).cache(run)
+        return lambda **arguments: stored(key, arguments)
+
+    return decorate
+
+
+def outcome(model, history, progress, inputs, batch_size=50):
+    """What a training leaves behind, once the best epoch's weights are back in the model.
+
+    Args:
+        model: the trained model, one probability per photo.
+        history: what ``model.fit`` returned.
+        progress: the ``Progress`` callback of that ``fit``, which took the time.
+        inputs: the test photos, or whatever stands for them at the model's input.
+
+    Returns:
+        dict with ``history`` (lists, one number an epoch), ``epochs``, ``best_epoch`` (from 1), ``seconds``,
+        ``trainable_parameters``, ``probability`` (float32, of a dog, one per test photo) and ``weights``.
+    """
+    curves = {key: [float(v) for v in values] for key, values in history.history.items()}
+    return {
+        "history": curves,
+        "epochs": len(curves["loss"]),
+        "best_epoch": int(np.argmax(curves["val_accuracy"])) + 1,
+        "seconds": progress.seconds,
+        "trainable_parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
+        "probability": np.asarray(model.predict(inputs, batch_size=batch_size, verbose=0)).astype(np.float32).ravel(),
+        "weights": model.get_weights(),
+    }
+
+
+# --- records ---------------------------------------------------------------------------------------------------
+
+
+def results_folder(profile):
+    """Folder of a profile's records, ``runs/<profile>/results``; made if it is not there."""
+    folder = runs_folder() / profile / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def provenance(**more):
+    """What a number depends on: backend, device, number format, versions; ``more`` adds photos, weights, …"""
+    packages = {name: version(name) for name in ("keras", BACKEND, "numpy", "pillow")}
+    return {
+        "backend": BACKEND,
+        "device": accelerator() or processor()[0],
+        "precision": keras.config.dtype_policy().name,
+        "python": platform.python_version(),
+        "versions": packages,
+        **more,
+    }
+
+
+def save_record(chapter, profile, seed, test, outcomes, **more):
+    """Write the record of a training chapter: ``results/<chapter>-seed<k>.json``, and ``.csv`` with each test photo.
+
+    Args:
+        chapter, profile, seed: which run this is.
+        test: the test part (``assets.Part``).
+        outcomes: {experiment name: what ``outcome`` returned, with ``train_size``}.
+        more: what else the numbers depend on (photos, weights, split), for the provenance.
+
+    Returns:
+        The list of experiments as written, accuracies from 0 to 1.
+    """
+    experiments, rows = [], [["experiment", "photo", "label", "probability"]]
+    for name, result in outcomes.items():
+        probability = np.clip(result["probability"].astype(np.float64), 1e-7, 1 - 1e-7)
+        truth = test.labels.astype(np.float64)
+        experiments.append(
+            {
+                "name": name,
+                "accuracy": float(np.mean((probability > 0.5) == (truth == 1))),
+                "loss": float(-np.mean(truth * np.log(probability) + (1 - truth) * np.log(1 - probability))),
+                "train_size": result["train_size"],
+                "test_size": len(truth),
+                **{k: result[k] for k in ("epochs", "best_epoch", "seconds", "trainable_parameters", "history")},
+            }
+        )
+        rows += [[name, photo, int(t), f"{p:.6f}"] for photo, t, p in zip(test.names, truth, result["probability"])]
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    assets.write_atomically(results_folder(profile) / f"{chapter}-seed{seed}.csv", table.getvalue().encode())
+    save_result(f"{chapter}-seed{seed}", profile, chapter=chapter, seed=seed, experiments=experiments, provenance=provenance(**more))
+    return experiments
+
+
+def save_result(name, profile, **content):
+    """Write ``results/<name>.json``: what later pages quote from a chapter."""
+    text = json.dumps({"profile": profile, **content}, indent=1, ensure_ascii=False) + "\n"
+    assets.write_atomically(results_folder(profile) / f"{name}.json", text.encode())
+
+
+def load_records(profile):
+    """All records of a profile's training chapters, as a list of dicts, by chapter and seed."""
+    paths = sorted(results_folder(profile).glob("*-seed*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+# --- figures ---------------------------------------------------------------------------------------------------
+
+# Okabe and Ito's palette: eight colours that colour-blind readers tell apart.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
+)  # fmt: skip
+
+
+def use_book_style():
+    """Set the look of all figures: readable sizes, colour-blind-safe colours, white ground (legible in dark mode)."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 130,
+            "figure.figsize": (7.5, 3.6),
+            "figure.constrained_layout.use": True,
+            "font.size": 11,
+            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK]),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": False,
+            "lines.linewidth": 2,
+            "image.interpolation": "nearest",
+            "savefig.facecolor": "white",
+        }
+    )
+
+
+def jpeg(figure, quality=88):
+    """A figure made of photos as a JPEG, a fifth of the size of a PNG. Put it last in a cell."""
+    data = io.BytesIO()
+    figure.savefig(data, format="jpeg", bbox_inches="tight", pil_kwargs={"quality": quality})
+    plt.close(figure)
+    return DisplayedImage(data.getvalue(), format="jpeg")
+
+
+def show_images(images, titles=None, columns=8, size=1.3):
+    """A grid of images with optional titles, as a JPEG to be put last in a cell.
+
+    Args:
+        images: a sequence of (height, width, 3) uint8, or float from 0 to 1.
+        titles: a text per image.
+        columns: images in a row. size: inches per image.
+    """
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(columns * size, rows * size * (1.25 if titles else 1)), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for index, (axis, image) in enumerate(zip(axes.flat, images)):
+        axis.imshow(image)
+        if titles:
+            axis.set_title(titles[index], fontsize=9)
+    return jpeg(figure)
+
+
+def plot_curves(outcomes, reference=None):
+    """Accuracy and loss after each epoch, training dashed and validation solid; one colour per experiment.
+
+    Args:
+        outcomes: {label: outcome with ``history`` and ``best_epoch``}.
+        reference: the report's test accuracy, 0–1, drawn as a grey line.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    for (label, result), colour in zip(outcomes.items(), colours):
+        history, epochs = result["history"], np.arange(1, len(result["history"]["loss"]) + 1)
+        for axis, key in zip(axes, ("accuracy", "loss")):
+            axis.plot(epochs, history[key], "--", color=colour, alpha=0.8, label=f"{label}, training")
+            axis.plot(epochs, history[f"val_{key}"], color=colour, label=f"{label}, validation")
+            best = result["best_epoch"]
+            axis.plot(best, history[f"val_{key}"][best - 1], "o", color=colour)
+    if reference:
+        axes[0].axhline(reference, color="grey", linewidth=1, label="report, test")
+    for axis, name in zip(axes, ("accuracy", "loss (cross-entropy)")):
+        axis.set(xlabel="epoch", ylabel=name)
+    axes[0].legend(fontsize=8)
+    return figure
