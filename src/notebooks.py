@@ -3,6 +3,7 @@
 A chapter is one MyST notebook, ``book/chapters/<name>.md``. It is executed with papermill; its page is woven from
 the text of the source and the outputs of the run. The Snakefile says what depends on what and calls this module:
 
+    python src/notebooks.py book --profile quick             all that follows, as far as it is needed
     python src/notebooks.py prepare --profile quick          find, fetch and decode photos and weights
     python src/notebooks.py execute vgg --profile quick      execute one chapter
     python src/notebooks.py render --profile quick           weave all pages and build the HTML
@@ -11,6 +12,7 @@ the text of the source and the outputs of the run. The Snakefile says what depen
 import argparse
 import ast
 import ctypes
+import fcntl
 import hashlib
 import json
 import os
@@ -31,6 +33,7 @@ from assets import PROJECT, BookError, runs_folder, write_atomically
 
 BOOK = PROJECT / "book"
 PER_SEED = ("training", "augmentation", "transfer", "fine_tuning")  # these run once for every seed of the profile
+MARK = "» "  # begins the lines that a chapter's process wants to have shown
 BUILD = Path(os.environ.get("BOOK_BUILD") or PROJECT / "_build").resolve()
 
 
@@ -171,6 +174,8 @@ def execute(chapter, profile, seed=None):
     values = parameters_for(chapter, profile, seed)
     os.environ["BOOK_DOWNLOAD"] = "0"  # what can be fetched was fetched by prepare
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT / "src"), os.environ.get("PYTHONPATH")]))
+    runs = [run for c in chapters() for run in runs_of(c, profile)]
+    say(f"  [{runs.index(name) + 1 if name in runs else '-'}/{len(runs)}] {name} …")
     log = broken.with_suffix(".log")
     started = time.monotonic()
     try:
@@ -193,7 +198,7 @@ def execute(chapter, profile, seed=None):
     write_atomically(target, nbformat.writes(notebook).encode())
     broken.unlink()
     log.unlink(missing_ok=True)
-    print(f"  {name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+    say(f"      {name} done in {seconds:.0f} s")
 
 
 @contextmanager
@@ -203,12 +208,13 @@ def quiet_children(log):
     Yields a file that passes on to the real standard error only the chapters' own progress, four spaces indented.
     """
     terminal = os.dup(2)
+    mark = os.environ.get("BOOK_RELAY", "")
     with open(log, "w", encoding="utf-8") as file, os.fdopen(terminal, "w", encoding="utf-8") as shown:
 
         class Progress:
             def write(self, text):
-                own = [line for line in text.splitlines(keepends=True) if line.startswith("    ")]
-                shown.write("".join(own))
+                shown.writelines(f"{mark}{line}\n" for line in text.splitlines() if line.startswith("    "))
+                shown.flush()
                 file.write(text)
 
             def flush(self):
@@ -287,6 +293,7 @@ def nb_of(cell):
 
 def render(profile):
     """Weave every chapter with its run and build the HTML into ``_build/<profile>/html``."""
+    say("  building the pages …")
     stage, out = BUILD / profile / "stage", BUILD / profile
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(BOOK, stage, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "chapters"))
@@ -305,11 +312,12 @@ def render(profile):
     (stage / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     log = out / "html.log"
     with open(log, "w", encoding="utf-8") as file:
-        command = [sys.executable, "-m", "jupyter_book.cli.main", "build", stage, "--path-output", out, "--all", "-W", "-n", "--keep-going"]
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", stage, "--path-output", out, "--all", "-W", "-n", "--keep-going"]
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     html, made = out / "html", out / "_build" / "html"
     if done.returncode or not (made / "index.html").exists():
-        text = log.read_text(encoding="utf-8")
+        text = re.sub(r"\x1b\[[\d;]*m", "", log.read_text(encoding="utf-8"))
+        text = text.replace(f"{stage}{os.sep}", "book/").replace(".ipynb:", ".md (cell and line) ")
         complaints = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Exception", line)] or text.splitlines()[-20:]
         raise BookError("The pages could not be built without warnings:\n" + "\n".join(complaints) + f"\nAll of it: {os.path.relpath(log)}")
     shutil.rmtree(html, ignore_errors=True)
@@ -326,6 +334,63 @@ def banner(profile):
     )
 
 
+# --- all of it -------------------------------------------------------------------------------------------------
+
+
+def book(profile):
+    """Prepare, execute what must be executed, render what must be rendered, and say which page to open.
+
+    Raises:
+        BookError: another run is under way, a chapter failed, or the pages could not be built.
+    """
+    folder = runs_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BookError(f"Another run is under way in {folder}. Wait until it has ended, or stop it.") from error
+        prepare(profile)
+        failed = snakemake(profile, folder / profile / "pipeline.log")
+    if failed:
+        raise BookError(f"The book is not finished; what is finished is kept.\n{failed}")
+    page = BUILD / profile / "html" / "index.html"
+    print(f"\nOpen {os.path.relpath(page)} in a browser.")
+
+
+def snakemake(profile, log):
+    """Run the Snakefile; show the chapters' lines, keep Snakemake's own in ``log``. Returns what to say of a failure."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--config", f"profile={profile}", "--keep-going"]
+    command += ["--nolock", "--rerun-incomplete"]  # the lock is ours: it ends with this process, however that ends
+    shown = False
+    with (
+        open(log, "w", encoding="utf-8") as file,
+        subprocess.Popen(
+            command, cwd=PROJECT, env={**os.environ, "BOOK_RELAY": MARK}, text=True, encoding="utf-8",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
+        ) as process,
+    ):  # fmt: skip
+        try:
+            for line in process.stdout:
+                file.write(line.removeprefix(MARK))
+                file.flush()
+                if line.startswith(MARK):
+                    shown = True
+                    print(line.removeprefix(MARK), end="", flush=True)
+        except KeyboardInterrupt:  # Ctrl-C reaches Snakemake too, which stops the chapter and clears up
+            process.wait()
+            raise
+    if process.returncode == 0:
+        return None
+    return f"All messages: {log}" if shown else "".join(log.read_text(encoding="utf-8").splitlines(True)[-15:])
+
+
+def say(text):
+    """Print to standard error; below ``snakemake`` each line is marked, so that it reaches the terminal."""
+    mark = os.environ.get("BOOK_RELAY", "")
+    print("\n".join(mark + line for line in text.splitlines()), file=sys.stderr, flush=True)
+
+
 # --- command line ----------------------------------------------------------------------------------------------
 
 
@@ -337,13 +402,15 @@ def die_with_parent():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("prepare", "execute", "render"))
+    parser.add_argument("step", choices=("book", "prepare", "execute", "render"))
     parser.add_argument("chapter", nargs="?", help="for execute: the name of a chapter")
     parser.add_argument("--profile", default="quick", help="a file of profiles/ (default: quick)")
     parser.add_argument("--seed", type=int, help="for execute: the seed of a training chapter")
     options = parser.parse_args()
     try:
-        if options.step == "prepare":
+        if options.step == "book":
+            book(options.profile)
+        elif options.step == "prepare":
             prepare(options.profile)
         elif options.step == "execute":
             die_with_parent()
@@ -351,9 +418,10 @@ def main():
         else:
             render(options.profile)
     except BookError as error:
-        sys.exit(f"\n{error}\n")
+        say(f"\n{error}\n")
+        sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit("\nStopped. What is finished is kept; the same command goes on from there.")
+        sys.exit("" if os.environ.get("BOOK_RELAY") else "\nStopped. What is finished is kept; the same command goes on from there.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,130 @@
+"""Shared by the tests: isolation from the reader's own folders, a copy of the project, and the book built from it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+REAL_DATA = os.environ.get("BOOK_DATA")  # before `isolated` hides it
+SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "KERAS_BACKEND")
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch, tmp_path):
+    """Every test writes into a folder of its own, sees no data but its own, and downloads nothing."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BOOK_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("BOOK_DOWNLOAD", "0")
+
+
+@pytest.fixture
+def no_data(monkeypatch, tmp_path):
+    """A project folder without photos and weights."""
+    import assets
+
+    (tmp_path / "project" / "data").mkdir(parents=True)
+    monkeypatch.setattr(assets, "PROJECT", tmp_path / "project")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "project"
+
+
+# --- the project, copied and built -----------------------------------------------------------------------------
+
+
+@dataclass
+class Copy:
+    """A copy of the project as a fresh clone has it; commands run inside it, on its own runs/ and _build/."""
+
+    path: Path
+    profile: str = "test"
+    environment: dict = field(default_factory=dict)
+
+    def run(self, *command, check=True):
+        """Run a command in the copy; returns the completed process, output and errors together in ``stdout``."""
+        environment = {k: v for k, v in os.environ.items() if k not in SETTINGS and k != "PYTHONPATH"}
+        environment.update(self.environment, PYTHONDONTWRITEBYTECODE="1")
+        done = subprocess.run(
+            [str(part) for part in command], cwd=self.path, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if check and done.returncode:
+            pytest.fail(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout[-8000:]}", pytrace=False)
+        return done
+
+    def notebooks(self, *arguments, check=True):
+        return self.run(sys.executable, "src/notebooks.py", *arguments, "--profile", self.profile, check=check)
+
+    def snakemake(self, *arguments, check=True):
+        return self.run(
+            sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", "2",
+            "--config", f"profile={self.profile}", "--nolock", "--rerun-incomplete", *arguments, check=check,
+        )  # fmt: skip
+
+    def build(self):
+        """What `make book PROFILE=test` does."""
+        self.notebooks("prepare")
+        return self.snakemake()
+
+    @property
+    def html(self):
+        return self.path / "_build" / self.profile / "html"
+
+    @property
+    def results(self):
+        return self.path / "runs" / self.profile / "results"
+
+    def pages(self):
+        """The files of ``_toc.yml``, in order, without suffix."""
+        toc = yaml.safe_load((self.path / "_toc.yml").read_text(encoding="utf-8"))
+
+        def files(node):
+            if isinstance(node, list):
+                return [f for item in node for f in files(item)]
+            if not isinstance(node, dict):
+                return []
+            own = [node[key] for key in ("root", "file") if key in node]
+            return own + [f for value in node.values() for f in files(value)]
+
+        return files(toc)
+
+    def times(self):
+        """When each executed notebook and record was written, by path."""
+        run = self.path / "runs" / self.profile
+        return {p: p.stat().st_mtime_ns for d in ("notebooks", "results") for p in sorted((run / d).glob("*"))}
+
+
+def copy_project(target):
+    """Copy the files that a clone would have (tracked, and new ones that git does not ignore)."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True
+    )
+    if listing.returncode == 0:
+        for name in filter(None, listing.stdout.split("\0")):
+            if (PROJECT / name).is_file():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(PROJECT / name, target / name)
+    else:  # unpacked from an archive, without git
+        skip = shutil.ignore_patterns(".venv", "runs", "_build", ".snakemake", "cats_vs_dogs", "weights", "__pycache__")
+        shutil.copytree(PROJECT, target, ignore=skip, dirs_exist_ok=True)
+    return Copy(target)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A fresh copy of the project, for one test to edit."""
+    return copy_project(tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory):
+    """A copy of the project in which the whole book was executed and rendered in the test profile."""
+    copy = copy_project(tmp_path_factory.mktemp("book") / "project")
+    copy.build()
+    return copy
