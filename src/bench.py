@@ -1,0 +1,137 @@
+"""Time the book's way of training against the usual one, on this machine and the same photos: `make bench`.
+
+(a)  one epoch of the small CNN as the book trains it: photos decoded once, no XLA on a CPU, bfloat16 where it is fast
+(a') the same with Keras's defaults (float32, XLA) and every photo read from disk in every epoch
+(b)  20 epochs of training block 5 of VGG19 as the book does it: blocks 1-4 run once over 5 augmented views
+(b') the same with the whole VGG19 run end to end in every epoch, Keras's defaults
+
+Compiling is left out of all four: each is warmed up with a step that is not timed. (b) and (b') are timed over fewer
+steps and scaled to 20 epochs; the script says over how many.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+import assets
+import helpers
+
+SIZE, BATCH, EPOCHS, VIEWS = 150, 20, 20, 5
+TIMED = 200  # photos over which (b) and (b') are timed
+
+
+class FromDisk(keras.utils.PyDataset):
+    """Batches read and decoded from image files each time, as ImageDataGenerator.flow_from_directory does."""
+
+    def __init__(self, files, labels):
+        super().__init__()
+        self.files, self.labels = files, labels
+
+    def __len__(self):
+        return len(self.files) // BATCH
+
+    def __getitem__(self, index):
+        part = slice(index * BATCH, (index + 1) * BATCH)
+        images = [keras.utils.img_to_array(keras.utils.load_img(f, target_size=(SIZE, SIZE))) for f in self.files[part]]
+        return np.stack(images), self.labels[part]
+
+
+def compile_model(model, jit):
+    model.compile(keras.optimizers.RMSprop(1e-5), loss="binary_crossentropy", metrics=["accuracy"], jit_compile=jit)
+
+
+def seconds(model, batches):
+    """Seconds for training on all batches but the first, which compiles, scaled to all of them."""
+    batches = iter(batches)
+    model.train_on_batch(*next(batches))
+    started, count = time.perf_counter(), 0
+    for count, batch in enumerate(batches, 1):
+        model.train_on_batch(*batch)
+    return (time.perf_counter() - started) * (count + 1) / count
+
+
+def in_batches(images, labels):
+    return [(images[i : i + BATCH], labels[i : i + BATCH]) for i in range(0, len(labels) - BATCH + 1, BATCH)]
+
+
+def small_cnn_epoch(batches, jit):
+    model = helpers.small_cnn(SIZE)
+    compile_model(model, jit)
+    return seconds(model, batches)
+
+
+def head():
+    layers = keras.layers
+    return [layers.Flatten(), layers.Dense(256, "relu"), layers.Dropout(0.5), layers.Dense(1, "sigmoid", dtype="float32")]
+
+
+def block5_ours(images, labels, total):
+    """Seconds for the pass over the views and for 20 epochs on the maps, scaled to ``total`` photos: a pair."""
+    base, _ = helpers.vgg("vgg19", "quick", SIZE)
+    lower = keras.Model(base.input, base.get_layer("block4_pool").output)
+    helpers.forward(lower)(images[:50].astype(np.float32))
+    started = time.perf_counter()
+    maps = helpers.feature_maps(lower, images[:TIMED], "vgg", views=1)
+    once = (time.perf_counter() - started) * VIEWS * total / TIMED
+    start = x = keras.Input(maps.shape[2:])
+    for layer in [base.get_layer(f"block5_{name}") for name in ("conv1", "conv2", "conv3", "conv4", "pool")] + head():
+        x = layer(x)
+    model = keras.Model(start, x)
+    compile_model(model, helpers.JIT)
+    views = helpers.Views(maps, labels[:TIMED], BATCH, 0)
+    return once, seconds(model, (views[i] for i in range(len(views)))) * EPOCHS * total / TIMED
+
+
+def block5_usual(images, labels, total):
+    base, _ = helpers.vgg("vgg19", "quick", SIZE)
+    for layer in base.layers:
+        layer.trainable = layer.name.startswith("block5")
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), helpers.augmentation(0), base, *head()])
+    compile_model(model, "auto")
+    batches = in_batches(helpers.scale(images[:TIMED], "vgg"), labels[:TIMED])
+    return seconds(model, batches) * EPOCHS * total / TIMED
+
+
+def main():
+    photos = assets.load_photos("quick", SIZE, drawn_per_class=1000)
+    chosen = np.random.default_rng(0).permutation(len(photos.labels))[:2000]
+    images, labels = photos.images[chosen], photos.labels[chosen, None].astype(np.float32)
+    total, root = len(chosen), assets.find_photos()
+    print(f"{helpers.processor()[0]}; {total:,} of {photos.source}")
+    with tempfile.TemporaryDirectory() as folder:
+        if root is None:  # drawn pictures: the usual way needs them as files
+            files = [Path(folder) / f"{i}.jpg" for i in range(total)]
+            for file, image in zip(files, images):
+                Image.fromarray(image).save(file, quality=90)
+        else:
+            files = [root / photos.names[i] for i in chosen]
+        keras.config.set_dtype_policy("float32")
+        disk = FromDisk(files, labels)
+        usual = small_cnn_epoch((disk[i] for i in range(len(disk))), "auto")
+    print(f"(a') small CNN, one epoch, the usual way:           {usual:7.1f} s", flush=True)
+    usual5 = block5_usual(images, labels, total)
+    print(f"(b') block 5, {EPOCHS} epochs, the usual way:           {usual5:7.1f} s (scaled from {TIMED} photos)", flush=True)
+    fast = "mixed_bfloat16" if helpers.processor()[1] or helpers.accelerator() else "float32"
+    for policy in dict.fromkeys(["float32", fast]):
+        keras.config.set_dtype_policy(policy)
+        epoch = small_cnn_epoch(in_batches(images, labels), helpers.JIT)
+        once, training = block5_ours(images, labels, total)
+        print(f"(a)  small CNN, one epoch, {policy + ':':24} {epoch:7.1f} s, ratio {usual / epoch:.2f}")
+        print(f"(b)  block 5, {EPOCHS} epochs, {policy + ':':24} {once + training:7.1f} s, ratio {usual5 / (once + training):.2f}")
+        print(f"     of this the pass over {VIEWS} views {once:.1f} s (scaled from {TIMED} photos)", flush=True)
+    print(f"ratio small_cnn_epoch {usual / epoch:.2f}")
+    print(f"ratio block5_training {usual5 / (once + training):.2f}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except assets.BookError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")
