@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 import tempfile
 import urllib.parse
@@ -540,11 +539,3 @@ def find_weights(name, profile):
     if profile == "report":
         raise BookError(f"The report profile needs the ImageNet weights of {name.upper()}: run make book PROFILE=report.")
     return None
-
-
-def disk_free(path):
-    """Free bytes on the disk that holds ``path``, which need not exist yet."""
-    path = Path(path)
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free

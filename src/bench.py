@@ -1,7 +1,8 @@
 """Time the book's way of training against the usual one, on this machine and the same photos: `make bench`.
 
 (a)  one epoch of the small CNN as the book trains it: photos decoded once, no XLA on a CPU, bfloat16 where it is fast
-(a') the same with Keras's defaults (float32, XLA) and every photo read from disk in every epoch
+(a') the same with Keras's defaults (float32; XLA, since a network without preprocessing layers allows it) and every
+     photo read from disk and scaled by the loader in every epoch, as ImageDataGenerator does
 (b)  20 epochs of training block 5 of VGG19 as the book does it: blocks 1-4 run once over 5 augmented views
 (b') the same with the whole VGG19 run end to end in every epoch, Keras's defaults
 
@@ -38,7 +39,7 @@ class FromDisk(keras.utils.PyDataset):
     def __getitem__(self, index):
         part = slice(index * BATCH, (index + 1) * BATCH)
         images = [keras.utils.img_to_array(keras.utils.load_img(f, target_size=(SIZE, SIZE))) for f in self.files[part]]
-        return np.stack(images), self.labels[part]
+        return np.stack(images) / 255, self.labels[part]
 
 
 def compile_model(model, jit):
@@ -59,8 +60,11 @@ def in_batches(images, labels):
     return [(images[i : i + BATCH], labels[i : i + BATCH]) for i in range(0, len(labels) - BATCH + 1, BATCH)]
 
 
-def small_cnn_epoch(batches, jit):
+def small_cnn_epoch(batches, jit, scaled_by_loader=False):
     model = helpers.small_cnn(SIZE)
+    if scaled_by_loader:
+        model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *(x for x in model.layers if not isinstance(x, keras.layers.Rescaling))])
+        assert len(model.layers) == len(helpers.small_cnn(SIZE).layers) - 1
     compile_model(model, jit)
     return seconds(model, batches)
 
@@ -112,7 +116,7 @@ def main():
             files = [root / photos.names[i] for i in chosen]
         keras.config.set_dtype_policy("float32")
         disk = FromDisk(files, labels)
-        usual = small_cnn_epoch((disk[i] for i in range(len(disk))), "auto")
+        usual = small_cnn_epoch((disk[i] for i in range(len(disk))), "auto", scaled_by_loader=True)
     print(f"(a') small CNN, one epoch, the usual way:           {usual:7.1f} s", flush=True)
     usual5 = block5_usual(images, labels, total)
     print(f"(b') block 5, {EPOCHS} epochs, the usual way:           {usual5:7.1f} s (scaled from {TIMED} photos)", flush=True)

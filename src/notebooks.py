@@ -14,6 +14,7 @@ import ast
 import ctypes
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -128,6 +129,12 @@ def run_key(chapter, profile, seed=None):
 
 def prepare(profile):
     """Find, fetch and decode what the chapters need, say what was found, and write it to ``runs/<profile>/data.json``."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if importlib.util.find_spec(backend) is None:
+        raise BookError(
+            f"KERAS_BACKEND is {backend}, and this package is not installed in {sys.prefix}.\n"
+            f"Install it there (requirements-gpu.txt for a GPU; {sys.executable} -m pip install {backend} for a CPU), or unset it."
+        )
     size = load_profile(profile)["shared"]["image_size"]
     photos = assets.load_photos(profile, size)
     print(f"Photos:  {photos.source}" + (f"; {len(photos.left_out)} files left out" if photos.left_out else ""))
@@ -170,6 +177,7 @@ def execute(chapter, profile, seed=None):
     source = read_source(chapter)
     source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     broken.parent.mkdir(parents=True, exist_ok=True)
+    record.unlink(missing_ok=True)  # what is there afterwards was written by this run
     nbformat.write(source, broken)
     values = parameters_for(chapter, profile, seed)
     os.environ["BOOK_DOWNLOAD"] = "0"  # what can be fetched was fetched by prepare
@@ -192,7 +200,7 @@ def execute(chapter, profile, seed=None):
         raise BookError(f"The chapter {chapter} failed in its cell {error.exec_count}:\n{trace}\nAs far as it came: {broken}") from error
     seconds = round(time.monotonic() - started, 1)
     notebook = normalise(nbformat.read(broken, as_version=4))
-    content = json.loads(record.read_text(encoding="utf-8")) if record.exists() and record.stat().st_mtime > time.time() - seconds - 5 else {"profile": profile}
+    content = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"profile": profile}
     content["run"] = {"chapter": chapter, "seed": seed, "seconds": seconds, "revision": revision()}
     write_atomically(record, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(target, nbformat.writes(notebook).encode())
@@ -419,6 +427,9 @@ def main():
             render(options.profile)
     except BookError as error:
         say(f"\n{error}\n")
+        sys.exit(1)
+    except OSError as error:
+        say(f"\n{error.filename or runs_folder()}: {error.strerror or error}. Make room or permit access, then run again.\n")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit("" if os.environ.get("BOOK_RELAY") else "\nStopped. What is finished is kept; the same command goes on from there.")
