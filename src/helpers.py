@@ -188,7 +188,7 @@ def scale(images, scaling):
     ``scaling``: "unit" divides by 255, as the report's section 3.1 does. "vgg" is what VGG was trained with:
     colours in the order blue, green, red, and the mean colour of ImageNet subtracted; values from -124 to 152.
     """
-    images = np.asarray(images, np.float32)
+    images = np.array(images, np.float32)  # a copy: Keras subtracts in place
     return images / 255 if scaling == "unit" else keras.applications.vgg19.preprocess_input(images)
 
 
