@@ -61,16 +61,9 @@ class Copy:
     def notebooks(self, *arguments, check=True):
         return self.run(sys.executable, "src/notebooks.py", *arguments, "--profile", self.profile, check=check)
 
-    def snakemake(self, *arguments, check=True):
-        return self.run(
-            sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", "2",
-            "--config", f"profile={self.profile}", "--nolock", "--rerun-incomplete", *arguments, check=check,
-        )  # fmt: skip
-
-    def build(self):
-        """What `make book PROFILE=test` does."""
-        self.notebooks("prepare")
-        return self.snakemake()
+    def build(self, check=True):
+        """What `make book PROFILE=test` calls."""
+        return self.notebooks("book", check=check)
 
     @property
     def html(self):
@@ -124,7 +117,18 @@ def project(tmp_path):
 
 @pytest.fixture(scope="session")
 def book(tmp_path_factory):
-    """A copy of the project in which the whole book was executed and rendered in the test profile."""
-    copy = copy_project(tmp_path_factory.mktemp("book") / "project")
+    """A copy of the project in which the whole book was executed and rendered in the test profile.
+
+    With BOOK_TEST_COPY=FOLDER the copy lies there and is kept, so that the next run of the tests executes only what
+    has changed since.
+    """
+    kept = os.environ.get("BOOK_TEST_COPY")
+    copy = copy_project(Path(kept).resolve() if kept else tmp_path_factory.mktemp("book") / "project")
     copy.build()
     return copy
+
+
+@pytest.fixture(scope="session")
+def built(book):
+    """The folder with the HTML of `book`."""
+    return book.html

@@ -1,9 +1,11 @@
 """Photos and weights: found in every layout, left out when damaged, divided without twins, fetched or refused."""
 
 import errno
+import hashlib
 import http.server
 import io
 import os
+import re
 import threading
 import zipfile
 import zlib
@@ -160,8 +162,8 @@ def damaged_files(folder):
     (folder / "cat.905.jpg").symlink_to(folder / "nowhere.jpg")
     (folder / "cat.906.jpg").symlink_to(folder / "cat.906.jpg")
     return {
-        "cat.900.jpg": "empty", "cat.901.jpg": "damaged", "cat.902.jpg": "not an image", "cat.903.jpg": "",
-        "cat.904.jpg": "too few", "cat.905.jpg": "No such file", "cat.906.jpg": "",
+        "cat.900.jpg": "empty", "cat.901.jpg": "damaged", "cat.902.jpg": "not an image", "cat.903.jpg": "damaged|not an image",
+        "cat.904.jpg": "too few", "cat.905.jpg": "No such file", "cat.906.jpg": "symbolic links",
     }  # fmt: skip
 
 
@@ -187,7 +189,7 @@ def test_damaged_files_are_left_out_and_named(photo_folder):
     left_out = {name.split("/")[1]: reason for name, reason in photos.left_out}
     assert set(left_out) == set(reasons)
     for name, word in reasons.items():
-        assert word in left_out[name]
+        assert re.search(word, left_out[name]), (name, left_out[name])
 
 
 # --- a collection ----------------------------------------------------------------------------------------------
@@ -280,8 +282,8 @@ def re_encoded(image, quality=40, side=80):
     return np.asarray(Image.open(data).convert("RGB").resize(image.shape[1::-1]))
 
 
-def made(count, twins=(), cross=None):
-    """``count`` photos of each class; ``twins``: pairs of indices of which the second becomes a copy of the first."""
+def made(count, twins=()):
+    """``count`` photos of each class; ``twins``: pairs of indices, the second photo becomes a copy of the first."""
     images = [np.asarray(picture(i)) for i in range(2 * count)]
     for one, other in twins:
         images[other] = re_encoded(images[one])
@@ -389,8 +391,6 @@ def server():
 
 
 def test_fetch(server, tmp_path):
-    import hashlib
-
     target = tmp_path / "deep" / "good.bin"
     checksum = "sha256:" + hashlib.sha256(BODY).hexdigest()
     assert assets.fetch(f"{server}/good.bin", target, checksum, len(BODY)) == target
@@ -522,7 +522,8 @@ def test_weights_are_found_in_order(no_data, monkeypatch, tmp_path):
     for path in (kept, own, given):
         path.parent.mkdir(parents=True)
         path.write_bytes(b"weights")
-        monkeypatch.setenv("BOOK_DATA", str(tmp_path / "given")) if path == given else None
+        if path == given:
+            monkeypatch.setenv("BOOK_DATA", str(tmp_path / "given"))
         assert assets.find_weights("vgg19", "report") == path
     assert assets.find_weights("vgg19", "test") is None
 
@@ -533,7 +534,3 @@ def test_weights_that_cannot_be_fetched(no_data, monkeypatch):
     assert assets.find_weights("vgg16", "quick") is None
     with pytest.raises(BookError, match="http://127.0.0.1:9/.*\n(.*\n)*.*vgg16_notop.weights.h5 in data/weights"):
         assets.find_weights("vgg16", "report")
-
-
-def test_disk_free(tmp_path):
-    assert assets.disk_free(tmp_path / "not" / "yet") > 0

@@ -1,0 +1,320 @@
+"""The whole book in the test profile, in a fresh copy of the project: executed, rendered, and what a page must be."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
+
+import notebooks
+from conftest import PROJECT, copy_project
+
+GIVEN = {  # where a page names other files
+    "a": "href", "link": "href", "script": "src", "img": "src", "source": "src", "video": "src", "iframe": "src",
+    "object": "data", "embed": "src",
+}  # fmt: skip
+LOADED = set(GIVEN) - {"a"}  # fetched without a click
+
+
+@cache
+def soup(path):
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+@cache
+def anchors(path):
+    return {tag.get("id") for tag in soup(path).find_all(id=True)} | {tag["name"] for tag in soup(path).select("a[name]")}
+
+
+def html_pages(book):
+    return sorted(book.html.glob("*.html")) + sorted((book.html / "chapters").glob("*.html"))
+
+
+def references(page):
+    for name, attribute in GIVEN.items():
+        for tag in soup(page).select(f"{name}[{attribute}]"):
+            yield tag, tag[attribute].strip()
+
+
+def complain(list_of_faults):
+    assert not list_of_faults, "\n".join(map(str, list_of_faults[:40]))
+
+
+# --- the run ---------------------------------------------------------------------------------------------------
+
+
+def test_every_page_of_the_contents_is_there(book):
+    pages = book.pages()
+    assert len(pages) > 3 and "chapters/training" in pages
+    complain([page for page in pages if not (book.html / f"{page}.html").is_file()])
+    complain([c for c in notebooks.chapters() if f"chapters/{c}" not in pages])
+
+
+def test_every_chapter_was_executed_to_its_end(book):
+    for chapter in notebooks.chapters():
+        for run in notebooks.runs_of(chapter, "test"):
+            notebook = nbformat.read(book.path / "runs" / "test" / "notebooks" / f"{run}.ipynb", as_version=4)
+            nbformat.validate(notebook)
+            counts = [cell.execution_count for cell in notebooks.code_cells(notebook) if cell.source.strip()]
+            assert counts and None not in counts and counts == sorted(counts), run
+            kinds = [o.output_type for cell in notebooks.code_cells(notebook) for o in cell.outputs]
+            assert "error" not in kinds, run
+    assert not list((book.path / "runs" / "test" / "failed").glob("*"))
+
+
+def test_parameters_on_the_page_are_those_that_ran(book):
+    for chapter in notebooks.chapters():
+        seed = 0 if chapter in notebooks.PER_SEED else None
+        run = notebooks.runs_of(chapter, "test")[0]
+        notebook = nbformat.read(book.path / "runs" / "test" / "notebooks" / f"{run}.ipynb", as_version=4)
+        shown, ran = notebooks.parameters_of(notebook), notebooks.parameters_for(chapter, "test", seed)
+        assert {k: shown[k] for k in ran} == ran, chapter
+
+
+def strict(text):
+    """JSON without NaN and Infinity, which other readers refuse."""
+    return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_records_are_valid(book):
+    runs = {run for chapter in notebooks.chapters() for run in notebooks.runs_of(chapter, "test")}
+    assert runs <= {path.stem for path in book.results.glob("*.json")}
+    for path in book.results.glob("*.json"):
+        record = strict(path.read_text(encoding="utf-8"))
+        assert record["profile"] == "test", path
+        if path.stem in runs:
+            assert {"chapter", "seed", "seconds", "revision"} <= set(record["run"]) and record["run"]["seconds"] > 0, path
+
+
+def test_training_records_have_all_fields_and_agree_with_their_tables(book):
+    names = [f"{c}-seed0" for c in notebooks.PER_SEED if c in notebooks.chapters()]
+    assert names
+    seen = set()
+    for name in names:
+        record = strict((book.results / f"{name}.json").read_text(encoding="utf-8"))
+        assert {"chapter", "seed", "profile", "experiments", "provenance", "run"} <= set(record)
+        assert (record["chapter"], record["seed"]) == (name.split("-")[0], 0)
+        assert {"backend", "device", "precision", "python", "versions", "photos", "split"} <= set(record["provenance"])
+        assert "drawn" in record["provenance"]["photos"]
+        with open(book.results / f"{name}.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {r["experiment"] for r in rows} == {e["name"] for e in record["experiments"]}
+        for e in record["experiments"]:
+            assert {"accuracy", "loss", "train_size", "test_size", "epochs", "seconds", "trainable_parameters", "history"} <= set(e)
+            own = [r for r in rows if r["experiment"] == e["name"]]
+            assert len(own) == e["test_size"] == len({r["photo"] for r in own})
+            right = [(float(r["probability"]) > 0.5) == (r["label"] == "1") for r in own]
+            assert sum(right) / len(right) == pytest.approx(e["accuracy"]), e["name"]
+            assert all(len(values) == e["epochs"] for values in e["history"].values()), e["name"]
+        seen |= {e["name"] for e in record["experiments"]}
+    tests = {
+        tuple(sorted({(r["photo"], r["label"]) for r in csv.DictReader(open(book.results / f"{n}.csv", encoding="utf-8"))}))
+        for n in names
+    }
+    assert len(tests) == 1, "the chapters of one seed were tested on different photos"
+    assert "small_cnn" in seen
+
+
+# --- the pages -------------------------------------------------------------------------------------------------
+
+
+def test_internal_links_lead_somewhere(book):
+    faults = []
+    for page in html_pages(book):
+        for tag, target in references(page):
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc:
+                continue
+            aim = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            aim = aim / "index.html" if aim.is_dir() else aim
+            if not aim.is_file():
+                faults.append(f"{page.name}: {tag.name} {target} is missing")
+            elif parts.fragment and aim.suffix == ".html" and unquote(parts.fragment) not in anchors(aim):
+                faults.append(f"{page.name}: {target} has no such anchor")
+    complain(faults)
+
+
+def test_images_are_real(book):
+    faults, count = [], 0
+    for path in {
+        (page.parent / unquote(urlsplit(img["src"]).path)).resolve()
+        for page in html_pages(book)
+        for img in soup(page).select("img[src]")
+        if not urlsplit(img["src"]).scheme
+    }:
+        count += 1
+        try:
+            if path.suffix == ".svg":
+                assert "<svg" in path.read_text(encoding="utf-8")
+            else:
+                with Image.open(path) as image:
+                    image.load()
+        except Exception as error:
+            faults.append(f"{path.name}: {error}")
+    assert count
+    complain(faults)
+
+
+def test_every_figure_has_an_alt_text(book):
+    faults, count = [], 0
+    for page in html_pages(book):
+        for img in soup(page).select("article img, main figure img"):
+            alt, count = (img.get("alt") or "").strip(), count + 1
+            name = Path(urlsplit(img["src"]).path).name
+            if len(alt) < 15 or " " not in alt or name in alt or alt == img["src"]:
+                faults.append(f"{page.name}: {name} has the alt text {alt!r}")
+    assert count
+    complain(faults)
+
+
+def test_every_figure_has_a_caption_and_a_number(book):
+    faults = []
+    for page in (p for p in html_pages(book) if p.parent.name == "chapters"):
+        for figure in soup(page).select("article figure"):
+            caption = figure.find("figcaption")
+            if caption is None or not caption.select_one(".caption-number") or len(caption.get_text(strip=True)) < 20:
+                faults.append(f"{page.name}: figure {figure.get('id')} has no numbered caption")
+    complain(faults)
+
+
+def test_nothing_is_loaded_from_another_host(book):
+    faults = []
+    for page in html_pages(book):
+        for tag, target in references(page):
+            parts = urlsplit(target)
+            if tag.name in LOADED and (parts.netloc or parts.scheme not in ("", "data")):
+                if tag.name == "link" and set(tag.get("rel", [])) & {"canonical", "license", "author"}:
+                    continue
+                faults.append(f"{page.name}: {tag.name} {target}")
+        for tag in soup(page).select("[srcset]"):
+            if "//" in tag["srcset"]:
+                faults.append(f"{page.name}: {tag.name} {tag['srcset']}")
+        for style in [t.get_text() for t in soup(page).find_all("style")] + [t["style"] for t in soup(page).select("[style]")]:
+            faults += [f"{page.name}: {found}" for found in outside(style)]
+    for sheet in book.html.rglob("*.css"):
+        faults += [f"{sheet.name}: {found}" for found in outside(sheet.read_text(encoding="utf-8", errors="replace"))]
+    complain(faults)
+
+
+def outside(css):
+    """What a style sheet loads from other hosts."""
+    css = re.sub(r"/\*.*?\*/", "", css, flags=re.S)
+    return re.findall(r"""(?:url\(\s*["']?|@import\s+["'])((?:https?:)?//[^"')\s]+)""", css)
+
+
+def test_links_to_the_web_are_secure_and_whole(book):
+    faults = []
+    for page in html_pages(book):
+        for tag, target in references(page):
+            parts = urlsplit(target)
+            if tag.name == "a" and parts.scheme and parts.scheme not in ("https", "http", "mailto"):
+                faults.append(f"{page.name}: {target}")
+            if parts.scheme == "file" or parts.netloc.startswith(("localhost", "127.")):
+                faults.append(f"{page.name}: {target}")
+    complain(faults)
+
+
+def test_pages_are_well_made(book):
+    titles = {}
+    for name in book.pages():
+        page = soup(book.html / f"{name}.html")
+        assert page.html.get("lang", "").startswith("en"), name
+        assert len(page.select("article h1")) == 1, name
+        assert page.select_one("meta[name=viewport]"), name
+        titles.setdefault(page.title.get_text(strip=True), []).append(name)
+        text = page.select_one("article").get_text(" ")
+        for word in ("Traceback (most recent call last)", "WARNING:", "{glue", "{numref}", "{ref}", "{cite", "```", str(book.path), "/work/"):
+            assert word not in text, (name, word)
+        assert not re.search(r"\bnan ?%|\bnan\b", text.replace("np.nan", "")), name
+    complain([pages for pages in titles.values() if len(pages) > 1])
+
+
+def test_every_page_says_which_run_it_shows(book):
+    for name in book.pages():
+        banner = soup(book.html / f"{name}.html").select_one(".bd-header-announcement")
+        assert banner is not None, name
+        for words in ("A run of your own", "test", "drawn by the project, not photos", "untrained VGG"):
+            assert words in banner.get_text(" "), (name, words)
+
+
+# --- running again ---------------------------------------------------------------------------------------------
+
+
+def state(book):
+    return {**book.times(), "html": (book.html / "index.html").stat().st_mtime_ns}
+
+
+def test_a_second_run_executes_and_renders_nothing(book):
+    before = state(book)
+    book.build()
+    assert state(book) == before
+
+
+def test_an_edit_of_prose_renders_and_executes_nothing(book):
+    source = book.path / "book" / "chapters" / "training.md"
+    text, before = source.read_text(encoding="utf-8"), state(book)
+    try:
+        source.write_text(text.replace("\n## ", "\nThis sentence was added by a reader.\n\n## ", 1), encoding="utf-8")
+        book.build()
+        after = state(book)
+        assert {k: v for k, v in after.items() if k != "html"} == {k: v for k, v in before.items() if k != "html"}
+        assert after["html"] != before["html"]
+        assert "This sentence was added by a reader." in (book.html / "chapters" / "training.html").read_text(encoding="utf-8")
+    finally:
+        source.write_text(text, encoding="utf-8")
+        book.build()
+
+
+def test_running_a_chapter_twice_gives_the_same_file(book):
+    path = book.path / "runs" / "test" / "notebooks" / "convolution.ipynb"
+    once, record = path.read_bytes(), (book.results / "convolution.json").read_bytes()
+    times = path.stat(), (book.results / "convolution.json").stat()
+    try:
+        book.notebooks("execute", "convolution")
+        assert path.read_bytes() == once
+    finally:
+        for file, content, stat in zip((path, book.results / "convolution.json"), (once, record), times):
+            file.write_bytes(content)
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_failing_chapter_is_named_and_the_others_are_kept(tmp_path):
+    """A book of two chapters, one of which fails: the other is executed, the message names chapter, cell and error."""
+    copy = copy_project(tmp_path / "copy")
+    chapters = copy.path / "book" / "chapters"
+    head = (chapters / "training.md").read_text(encoding="utf-8").split("(training)=")[0]
+    cell = "# A\n\n```{code-cell} ipython3\nprint(6 * 7)\n```\n"
+    (chapters / "good.md").write_text(head + cell, encoding="utf-8")
+    (chapters / "bad.md").write_text(head + cell + "\n```{code-cell} ipython3\n1 / 0  # the slip\n```\n", encoding="utf-8")
+    (copy.path / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n- file: chapters/bad\n- file: chapters/good\n")
+    settings = (copy.path / "profiles" / "test.yml").read_text(encoding="utf-8")
+    (copy.path / "profiles" / "test.yml").write_text(settings.split("chapters:")[0] + "chapters: {}\n", encoding="utf-8")
+
+    done = copy.build(check=False)
+    assert done.returncode != 0
+    for words in ("bad", "ZeroDivisionError", "cell 2", "1 / 0  # the slip"):
+        assert words in done.stdout, done.stdout
+    assert "snakemake" not in done.stdout.lower() and "papermill" not in done.stdout.lower(), done.stdout
+    written = copy.path / "runs" / "test" / "notebooks"
+    assert [p.name for p in written.glob("*")] == ["good.ipynb"]
+    assert not copy.html.exists()
+    kept = (written / "good.ipynb").stat().st_mtime_ns
+
+    (chapters / "bad.md").write_text(head + cell.replace("6", "5"), encoding="utf-8")
+    copy.build(check=False)  # the index may quote chapters that this book lacks; here the runs count
+    assert sorted(p.name for p in written.glob("*")) == ["bad.ipynb", "good.ipynb"]
+    assert (written / "good.ipynb").stat().st_mtime_ns == kept
+
+
+def test_the_code_is_tidy():
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "src", "tests"], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,390 @@
+"""What the chapters share: arithmetic against NumPy, networks against their counts, caching against its promises."""
+
+import csv
+import importlib.util
+import json
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+
+import assets
+import helpers
+from assets import BookError
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    """float32 throughout, so that references can be compared closely."""
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(0)
+
+
+def pixels(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+# --- scaling, augmentation -------------------------------------------------------------------------------------
+
+
+def test_scale_unit():
+    images = pixels(2, 5, 6, 3)
+    scaled = helpers.scale(images, "unit")
+    assert scaled.dtype == np.float32 and scaled.min() >= 0 and scaled.max() <= 1
+    np.testing.assert_allclose(scaled, images / 255, rtol=1e-6)
+
+
+def test_scale_vgg():
+    images = pixels(2, 5, 6, 3)
+    kept = images.copy()
+    expected = images[..., ::-1].astype(np.float64) - [103.939, 116.779, 123.68]  # blue, green, red of ImageNet
+    scaled = helpers.scale(images, "vgg")
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, expected, atol=1e-4)
+    np.testing.assert_array_equal(images, kept)  # not changed in place
+    floats = images.astype(np.float32)
+    helpers.scale(floats, "vgg")
+    np.testing.assert_array_equal(floats, kept)
+
+
+def test_augmentation_keeps_shape_and_range_and_acts_in_training_only():
+    images = pixels(8, 32, 32, 3).astype(np.float32)
+    augment = helpers.augmentation(seed=1)
+    for _ in range(3):
+        changed = np.asarray(augment(images, training=True))
+        assert changed.shape == images.shape
+        assert changed.min() >= 0 and changed.max() <= 255
+        assert all(np.abs(a - b).mean() > 1 for a, b in zip(changed, images))
+    np.testing.assert_array_equal(np.asarray(augment(images, training=False)), images)
+
+
+def test_augmentation_repeats_with_its_seed():
+    images = pixels(4, 32, 32, 3).astype(np.float32)
+    one, same, other = (np.asarray(helpers.augmentation(seed)(images, training=True)) for seed in (5, 5, 50))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+
+
+# --- networks --------------------------------------------------------------------------------------------------
+
+
+def test_small_cnn():
+    model = helpers.small_cnn(150)
+    assert model.count_params() == 3_453_121
+    assert model.output_shape == (None, 1)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == ["Rescaling"] + ["Conv2D", "MaxPooling2D"] * 4 + ["Flatten", "Dense", "Dense"]
+    assert [layer.filters for layer in model.layers if hasattr(layer, "filters")] == [32, 64, 128, 128]
+    assert "Dropout" in [type(layer).__name__ for layer in helpers.small_cnn(48, dropout=0.5).layers]
+
+
+def test_small_cnn_takes_bytes_and_scales_them():
+    model, images = helpers.small_cnn(48), pixels(2, 48, 48, 3)
+    x = images / np.float32(255)
+    for layer in model.layers[1:]:
+        x = layer(x)
+    np.testing.assert_allclose(np.asarray(model(images)), np.asarray(x), atol=1e-6)
+
+
+def train_tiny(seed):
+    keras.utils.set_random_seed(seed)
+    model = helpers.small_cnn(48, dropout=0.5)
+    model.compile("rmsprop", "binary_crossentropy", metrics=["accuracy"], jit_compile=helpers.JIT)
+    progress = helpers.Progress("tiny")
+    images, labels = pixels(16, 48, 48, 3), np.arange(16) % 2
+    history = model.fit(
+        images, labels, batch_size=8, epochs=2, verbose=0, validation_data=(images, labels),
+        callbacks=[helpers.keep_best(), progress],
+    )  # fmt: skip
+    return model, helpers.outcome(model, history, progress, images)
+
+
+def test_same_seed_same_training():
+    (_, one), (_, same), (_, other) = train_tiny(1), train_tiny(1), train_tiny(2)
+    for a, b in zip(one["weights"], same["weights"]):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(one["probability"], same["probability"])
+    assert any((a != b).any() for a, b in zip(one["weights"], other["weights"]))
+
+
+def test_outcome_and_keep_best():
+    model, result = train_tiny(3)
+    assert result["epochs"] == 2 == len(result["history"]["loss"]) == len(result["history"]["val_accuracy"])
+    assert result["best_epoch"] == int(np.argmax(result["history"]["val_accuracy"])) + 1
+    assert result["trainable_parameters"] == model.count_params()
+    assert result["probability"].shape == (16,) and result["probability"].dtype == np.float32
+    assert result["seconds"] > 0
+    accuracy = np.mean((result["probability"] > 0.5) == (np.arange(16) % 2 == 1))
+    assert accuracy == pytest.approx(result["history"]["val_accuracy"][result["best_epoch"] - 1])  # the best epoch's weights
+    json.dumps(result["history"])  # plain numbers
+
+
+def vgg_like(seed=0):
+    """Two convolutions named like VGG's, with an input that ``scale`` fits."""
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            keras.layers.Conv2D(8, 3, name="block1_conv1", activation="relu"),
+            keras.layers.Conv2D(256, 3, name="block4_conv1", bias_initializer="normal"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("scaling", ["unit", "vgg"])
+def test_feature_maps_equal_the_network(scaling):
+    network, images = vgg_like(), pixels(7, 16, 16, 3)
+    maps = helpers.feature_maps(network, images, scaling, batch_size=3)
+    expected = np.asarray(network(helpers.scale(images, scaling)))
+    assert maps.shape == (1, 7, 12, 12, 256) and maps.dtype == np.float16
+    np.testing.assert_allclose(maps[0].astype(np.float32), expected, rtol=2e-3, atol=np.abs(expected).max() * 1e-3)
+
+
+def test_feature_maps_of_views():
+    network, images = vgg_like(), pixels(5, 16, 16, 3)
+    one, same = (helpers.feature_maps(network, images, "unit", views=2, seed=4, batch_size=3) for _ in range(2))
+    assert one.shape == (2, 5, 12, 12, 256)
+    np.testing.assert_array_equal(one, same)
+    assert (one[0] != one[1]).any()
+
+
+def test_feature_maps_stay_finite_in_float16():
+    network = vgg_like()
+    network.layers[-1].set_weights([network.layers[-1].get_weights()[0] * 1e6, network.layers[-1].get_weights()[1]])
+    assert np.isfinite(helpers.feature_maps(network, pixels(2, 16, 16, 3), "vgg")).all()
+
+
+def test_round_to_8_bits():
+    network = vgg_like()
+    before = {layer.name: layer.get_weights() for layer in network.layers}
+    assert not any(helpers._is_rounded(layer) for layer in network.layers)
+    helpers.round_to_8_bits(network)
+    assert [helpers._is_rounded(layer) for layer in network.layers] == [False, True]
+    kernel, bias = network.get_layer("block4_conv1").get_weights()
+    old, old_bias = before["block4_conv1"]
+    step = (old.max() - old.min()) / 255
+    assert len(np.unique(kernel)) <= 256 < len(np.unique(old))
+    assert np.abs(kernel - old).max() <= step / 2 * (1 + 1e-4)
+    np.testing.assert_array_equal(bias, old_bias)
+    np.testing.assert_array_equal(network.get_layer("block1_conv1").get_weights()[0], before["block1_conv1"][0])
+
+
+def test_views():
+    maps = np.arange(3 * 10).reshape(3, 10, 1).astype(np.float16)  # map v of photo i is 10 v + i
+    labels = np.arange(10)
+    one, same = (helpers.Views(maps, labels, 4, seed=2) for _ in range(2))
+    assert len(one) == 3
+    epochs = []
+    for _ in range(6):
+        batches = [one[i] for i in range(len(one))]
+        repeated = [same[i] for i in range(len(same))]
+        for (x, y), (x2, y2) in zip(batches, repeated):
+            assert x.dtype == np.float32 and (x.ravel() % 10 == y).all()
+            np.testing.assert_array_equal(x, x2)
+            np.testing.assert_array_equal(y, y2)
+        assert [len(y) for _, y in batches] == [4, 4, 2]
+        assert sorted(np.concatenate([y for _, y in batches])) == list(range(10))
+        epochs.append(np.concatenate([x.ravel() for x, _ in batches]))
+        one.on_epoch_end()
+        same.on_epoch_end()
+    assert len({tuple(e) for e in epochs}) == 6  # another order and other views every epoch
+    assert {int(v) // 10 for e in epochs for v in e} == {0, 1, 2}
+
+
+def test_vgg_without_weights(no_data):
+    model, description = helpers.vgg("vgg19", "test", 48)
+    assert description == "untrained VGG19 (random weights)"
+    assert model.count_params() == 20_024_384
+    assert sum(w.size for w in model.get_layer("block5_conv4").get_weights()) == 2_359_808
+    with pytest.raises(BookError, match="ImageNet weights of VGG19"):
+        helpers.vgg("vgg19", "report", 48)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "other network"])
+def test_vgg_with_a_damaged_weights_file(no_data, damage):
+    path = no_data / "data" / "weights" / "vgg16_notop.weights.h5"
+    path.parent.mkdir()
+    vgg_like().save_weights(path)
+    whole = path.read_bytes()
+    content = {"empty": b"", "text": b"<html>404</html>", "cut": whole[: len(whole) // 2], "other network": whole}
+    path.write_bytes(content[damage])
+    with pytest.raises(BookError) as caught:
+        helpers.vgg("vgg16", "quick", 48)
+    assert str(path) in str(caught.value) and "VGG16" in str(caught.value) and "Replace the file" in str(caught.value)
+
+
+# --- caching ---------------------------------------------------------------------------------------------------
+
+CHAPTER = '''
+import helpers
+
+calls = []
+
+def helper(x):
+    return {helper}
+
+@helpers.cached(data="{data}", uses=[helper])
+def train(epochs, rate):
+    """{docstring}"""
+    calls.append(epochs)  # {comment}
+    return {{"value": {code}}}
+'''
+
+
+@pytest.fixture
+def chapter(tmp_path):
+    """A function that writes a chapter's code with some parts changed and imports it."""
+    count = 0
+
+    def write(**changes):
+        nonlocal count
+        count += 1
+        path = tmp_path / f"chapter{count}.py"
+        parts = {"helper": "x", "data": "photos", "docstring": "Train.", "comment": "note", "code": "helper(epochs) * rate"}
+        path.write_text(CHAPTER.format(**{**parts, **changes}))
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return write
+
+
+def test_cached_runs_once(chapter):
+    module = chapter()
+    assert [module.train(epochs=3, rate=2.0) for _ in range(3)] == [{"value": 6.0}] * 3
+    assert module.calls == [3]
+    module.train(epochs=4, rate=2.0)
+    module.train(epochs=3, rate=3.0)
+    assert module.calls == [3, 4, 3]
+
+
+@pytest.mark.parametrize("changes", [{}, {"comment": "other"}, {"docstring": "Other words."}, {"code": "(helper(epochs)\n     * rate)"}])
+def test_comments_docstrings_and_layout_repeat_nothing(chapter, changes):
+    chapter().train(epochs=3, rate=2.0)
+    again = chapter(**changes)
+    assert again.train(epochs=3, rate=2.0) == {"value": 6.0} and again.calls == []
+
+
+@pytest.mark.parametrize("changes", [{"data": "other photos"}, {"code": "epochs + rate"}, {"helper": "x + 1"}])
+def test_a_change_of_data_code_or_helper_repeats(chapter, changes):
+    chapter().train(epochs=3, rate=2.0)
+    again = chapter(**changes)
+    again.train(epochs=3, rate=2.0)
+    assert again.calls == [3]
+    first = chapter()
+    assert first.train(epochs=3, rate=2.0) == {"value": 6.0} and first.calls == []  # what was kept is still there
+
+
+def test_another_number_format_repeats(chapter):
+    chapter().train(epochs=3, rate=2.0)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    again = chapter()
+    again.train(epochs=3, rate=2.0)
+    assert again.calls == [3]
+
+
+def test_a_damaged_cache_is_computed_again(chapter):
+    chapter().train(epochs=3, rate=2.0)
+    (stored,) = (assets.runs_folder() / "cache").rglob("output.pkl")
+    stored.write_bytes(stored.read_bytes()[:10])
+    again = chapter()
+    assert again.train(epochs=3, rate=2.0) == {"value": 6.0} and again.calls == [3]
+
+
+def test_a_failed_training_is_not_kept(chapter):
+    module = chapter(code="1 / (rate - 2)")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            module.train(epochs=3, rate=2.0)
+    assert module.calls == [3, 3]
+
+
+def test_code_of():
+    module_code = helpers.code_of(helpers.keep_best)
+    assert "EarlyStopping" in module_code and "A callback that ends" not in module_code
+    assert "#" not in helpers.code_of(helpers.setup) and helpers.code_of(helpers.setup).startswith("def setup(")
+
+    def nested(x):
+        """Words."""
+        return x  # a comment
+
+    assert helpers.code_of(nested) == "def nested(x):\n    return x"
+
+
+# --- records ---------------------------------------------------------------------------------------------------
+
+
+def test_save_record():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 40).astype(np.uint8)
+    names = tuple(f'cat "{i}", the first.jpg' for i in range(40))  # quotes and commas
+    test = assets.Part(np.zeros((40, 1, 1, 3), np.uint8), truth, names)
+    probability = rng.random(40).astype(np.float32)
+    probability[:3] = [0, 1, 0.5]
+    history = {"loss": [0.7, 0.6], "val_accuracy": [0.5, 0.6]}
+    common = {"epochs": 2, "best_epoch": 2, "seconds": 1.5, "trainable_parameters": 7, "history": history, "train_size": 10}
+    outcomes = {"one": {"probability": probability, **common}, "two": {"probability": 1 - probability, **common}}
+    returned = helpers.save_record("training", "test", 3, test, outcomes, photos="drawn", split="abc")
+
+    record = json.loads((helpers.results_folder("test") / "training-seed3.json").read_text(encoding="utf-8"))
+    assert record["experiments"] == returned and [e["name"] for e in returned] == ["one", "two"]
+    assert (record["chapter"], record["profile"], record["seed"]) == ("training", "test", 3)
+    p = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
+    one = returned[0]
+    assert one["accuracy"] == np.mean((p > 0.5) == (truth == 1))
+    assert one["loss"] == pytest.approx(-np.mean(np.where(truth == 1, np.log(p), np.log(1 - p))), rel=1e-12)
+    assert (one["train_size"], one["test_size"], one["epochs"], one["history"]) == (10, 40, 2, history)
+    provenance = record["provenance"]
+    assert provenance["photos"] == "drawn" and provenance["split"] == "abc" and provenance["precision"] == "float32"
+    assert provenance["versions"]["keras"] == keras.__version__ and provenance["device"]
+
+    with open(helpers.results_folder("test") / "training-seed3.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 80 and set(rows[0]) == {"experiment", "photo", "label", "probability"}
+    assert tuple(r["photo"] for r in rows[:40]) == names and {r["experiment"] for r in rows[40:]} == {"two"}
+    assert [int(r["label"]) for r in rows[:40]] == truth.tolist()
+    np.testing.assert_allclose([float(r["probability"]) for r in rows[:40]], probability, atol=5e-7)
+
+    assert helpers.load_records("test") == [record]
+
+
+def test_save_result():
+    helpers.save_result("vgg", "test", words="Größe 3×3", number=1.5)
+    text = (helpers.results_folder("test") / "vgg.json").read_text(encoding="utf-8")
+    assert "Größe 3×3" in text and json.loads(text) == {"profile": "test", "words": "Größe 3×3", "number": 1.5}
+    assert helpers.load_records("test") == []  # not a training chapter
+
+
+# --- figures, progress -----------------------------------------------------------------------------------------
+
+
+def test_show_images_is_a_jpeg():
+    shown = helpers.show_images([pixels(8, 8, 3), pixels(8, 8, 3) / 255.0], ["one", "two"], columns=2)
+    assert shown.data[:2] == b"\xff\xd8"
+    assert not helpers.plt.get_fignums()  # or the figure would be shown twice
+
+
+def test_plot_curves():
+    history = {"accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.4], "loss": [0.7, 0.6], "val_loss": [0.7, 0.8]}
+    figure = helpers.plot_curves({"net": {"history": history, "best_epoch": 1}}, reference=0.733)
+    accuracy, loss = figure.axes
+    assert accuracy.lines[1].get_ydata().tolist() == [0.5, 0.4] and loss.lines[0].get_ydata().tolist() == [0.7, 0.6]
+    assert accuracy.lines[2].get_xydata().tolist() == [[1, 0.5]]  # the dot on the best epoch
+    helpers.plt.close(figure)
+
+
+def test_progress_speaks_on_standard_error(capsys):
+    line = helpers.Progress("maps", every=0)
+    line.say(5, 10, "photos")
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("    maps: 5 of 10 photos")
+
+
+def test_setup_prints_what_it_runs_on(capsys):
+    helpers.setup(seed=4, precision="float32")
+    assert textwrap.shorten(capsys.readouterr().out, 200).endswith("float32; seed 4")
+    first = np.random.random()
+    helpers.setup(seed=4, precision="float32")
+    assert np.random.random() == first

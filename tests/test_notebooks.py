@@ -1,0 +1,310 @@
+"""The pipeline's own code: what repeats a run, what a page is woven from, and errors that are one message."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import notebooks
+from assets import BookError
+
+SOURCE = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+# A chapter
+
+Some prose.
+
+```{code-cell} ipython3
+:tags: [parameters]
+
+profile = "quick"        # which photos
+epochs = 5
+rate = 1e-4              # step
+```
+
+```{code-cell} ipython3
+import helpers
+
+x = epochs * 2  # twice
+print(x)
+```
+
+```{code-cell} ipython3
+photos = assets.load_photos(profile, 48)
+```
+"""
+
+
+@pytest.fixture
+def small_project(tmp_path, monkeypatch):
+    """A project of one chapter, with two profiles and what `prepare` leaves behind."""
+    root = tmp_path / "project"
+    (root / "book" / "chapters").mkdir(parents=True)
+    (root / "profiles").mkdir()
+    (root / "src").mkdir()
+    (root / "book" / "chapters" / "small.md").write_text(SOURCE)
+    (root / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/small\n- file: chapters/training\n- file: about\n")
+    shared = "seeds: [0, 1]\nshared: {image_size: 48, train_size: 2}\nchapters: {small: {epochs: %s}}\n"
+    (root / "profiles" / "test.yml").write_text(shared % 2)
+    (root / "profiles" / "quick.yml").write_text(shared % 7)
+    for name in ("helpers", "assets"):
+        (root / "src" / f"{name}.py").write_text('"""Words."""\n\nA = 1  # comment\n')
+    monkeypatch.setattr(notebooks, "PROJECT", root)
+    monkeypatch.setattr(notebooks, "BOOK", root / "book")
+    for profile in ("test", "quick"):
+        write_data(profile, "digest")
+    return root
+
+
+def write_data(profile, digest, weights=None):
+    folder = notebooks.runs_folder() / profile
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data.json").write_text(json.dumps({"photos": ["photos", digest], "weights": weights}))
+
+
+def edit(root, old, new, name="book/chapters/small.md"):
+    text = (root / name).read_text()
+    assert old in text
+    (root / name).write_text(text.replace(old, new))
+
+
+# --- profiles and parameters -----------------------------------------------------------------------------------
+
+
+def test_chapters_and_runs(small_project):
+    assert notebooks.chapters() == ["small", "training"]
+    assert notebooks.runs_of("small", "test") == ["small"]
+    assert notebooks.runs_of("training", "test") == ["training-seed0", "training-seed1"]
+
+
+def test_parameters(small_project):
+    assert notebooks.parameters_of(notebooks.read_source("small")) == {"profile": "quick", "epochs": 5, "rate": 1e-4}
+    assert notebooks.parameters_for("small", "test") == {"profile": "test", "epochs": 2}  # no image_size: it has none
+
+
+def test_unknown_profile():
+    with pytest.raises(BookError, match="no profile 'nosuch'. Known profiles: quick, report, test"):
+        notebooks.load_profile("nosuch")
+
+
+def test_unknown_parameter(small_project):
+    edit(small_project, "epochs: 2", "epoch: 2", "profiles/test.yml")
+    with pytest.raises(BookError, match="profiles/test.yml sets epoch for small"):
+        notebooks.parameters_for("small", "test")
+
+
+@pytest.mark.parametrize("profile", ["quick", "report", "test"])
+def test_the_real_profiles_fit_the_chapters(profile):
+    for chapter in notebooks.chapters():
+        if (notebooks.BOOK / "chapters" / f"{chapter}.md").exists():
+            values = notebooks.parameters_for(chapter, profile, 0)
+            assert values.get("profile", profile) == profile
+    settings = notebooks.load_profile(profile)
+    assert set(settings["chapters"]) <= set(notebooks.chapters())
+    assert settings["seeds"] and all(isinstance(seed, int) for seed in settings["seeds"])
+
+
+# --- when to run -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("Some prose.", "Quite other prose.\n\nAnd more of it."),
+        ("# twice", "# doubled"),
+        ("x = epochs * 2", "x   =  epochs*2"),
+        ("# step", "# how far"),
+        ("epochs = 5", "epochs = 6"),  # the default; the profile sets another value
+        ("```{code-cell} ipython3\nimport", "```{code-cell} ipython3\n:tags: [hide-input]\nimport"),
+    ],
+)
+def test_edits_that_repeat_nothing(small_project, old, new):
+    before = notebooks.run_key("small", "test")
+    edit(small_project, old, new)
+    assert notebooks.run_key("small", "test") == before
+
+
+@pytest.mark.parametrize(
+    "name, old, new",
+    [
+        ("book/chapters/small.md", "epochs * 2", "epochs * 3"),
+        ("book/chapters/small.md", "print(x)\n", "print(x)\nx\n"),
+        ("profiles/test.yml", "epochs: 2", "epochs: 3"),
+        ("src/helpers.py", "A = 1", "A = 2"),
+        ("src/assets.py", "A = 1", "A = 2"),
+    ],
+)
+def test_edits_that_repeat_a_run(small_project, name, old, new):
+    before = notebooks.run_key("small", "test")
+    edit(small_project, old, new, name)
+    assert notebooks.run_key("small", "test") != before
+
+
+def test_other_photos_profile_seed_or_backend_repeat_a_run(small_project, monkeypatch):
+    before = notebooks.run_key("small", "test")
+    edit(small_project, '"""Words."""', '"""Other words."""', "src/helpers.py")
+    edit(small_project, "# comment", "# remark", "src/helpers.py")
+    assert notebooks.run_key("small", "test") == before
+    assert notebooks.run_key("small", "quick") != before
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert notebooks.run_key("small", "test") != before
+    monkeypatch.delenv("KERAS_BACKEND")
+    write_data("test", "digest", weights={"vgg16": [1, 2]})
+    assert notebooks.run_key("small", "test") == before  # this chapter loads no VGG
+    write_data("test", "other")
+    assert notebooks.run_key("small", "test") != before
+    write_data("test", "digest")
+    edit(small_project, "photos = ", "network = helpers.vgg(1)\nphotos = ")
+    before = notebooks.run_key("small", "test")
+    write_data("test", "digest", weights={"vgg16": [1, 2]})
+    assert notebooks.run_key("small", "test") != before
+
+
+@pytest.mark.parametrize("old, new", [("x = epochs * 2", "x = = 2"), ("epochs = 5", "epochs = ="), ("epochs = 5", "epochs = 2 * 3")])
+def test_a_slip_in_a_cell_is_named_with_its_chapter(small_project, old, new):
+    edit(small_project, old, new)
+    with pytest.raises(BookError, match="small"):
+        notebooks.run_key("small", "test")
+
+
+def test_bare_code():
+    source = '"""Module."""\nclass A:\n    """Words."""\n\ndef f(x):  # why\n    """Words."""\n    return (x\n            + 1)\n'
+    assert notebooks.bare_code(source) == "class A:\n    pass\n\ndef f(x):\n    return x + 1"
+
+
+# --- weaving ---------------------------------------------------------------------------------------------------
+
+
+def executed(source, outputs):
+    """A run of ``source``, as papermill leaves it: an injected cell, outputs, times, ids of its own."""
+    cells = []
+    for cell in source.cells:
+        cell = nbformat.from_dict(json.loads(json.dumps(cell)))
+        cell.metadata["papermill"] = {"duration": 1.5}
+        cells.append(cell)
+        if notebooks.is_parameters(cell):
+            injected = new_code_cell("# Parameters\nprofile = \"test\"\nepochs = 2\n")
+            injected.metadata["tags"] = ["injected-parameters"]
+            cells.append(injected)
+    run = new_notebook(cells=cells, metadata={**source.metadata, "papermill": {"start_time": "now"}})
+    for number, (cell, text) in enumerate(zip(notebooks.code_cells(run)[2:], outputs)):
+        cell.execution_count = number + 3
+        cell.outputs = [new_output("stream", name="stderr", text="noise"), new_output("stream", name="stdout", text=text)]
+    return run
+
+
+@pytest.fixture
+def run(small_project):
+    return notebooks.normalise(executed(notebooks.read_source("small"), ["4\n", ""]))
+
+
+def test_normalise(run):
+    parameters, first, _ = notebooks.code_cells(run)
+    assert parameters.source == 'profile = "test"        # which photos\nepochs = 2\nrate = 1e-4              # step'
+    assert [o.name for o in first.outputs] == ["stdout"]
+    assert [cell.id for cell in run.cells] == [f"cell-{i}" for i in range(len(run.cells))]
+    assert set(run.metadata) == {"kernelspec", "language_info"}
+    assert all(set(cell.metadata) <= {"tags", "mystnb"} for cell in run.cells)
+    nbformat.validate(run)
+
+
+def test_equal_runs_give_equal_files(small_project):
+    one, two = (notebooks.normalise(executed(notebooks.read_source("small"), ["4\n", ""])) for _ in range(2))
+    assert nbformat.writes(one) == nbformat.writes(two)
+
+
+def test_prose_may_change_after_the_run(small_project, run):
+    edit(small_project, "Some prose.", "Quite other prose.")
+    edit(small_project, "# A chapter", "# A better title\n\nAn added paragraph.\n\n## And a section")
+    page = notebooks.weave(notebooks.read_source("small"), run, "small")
+    parameters, first, _ = notebooks.code_cells(page)
+    assert "Quite other prose." in "".join(cell.source for cell in page.cells)
+    assert first.outputs[0].text == "4\n" and first.source.startswith("import helpers")
+    assert 'profile = "test"' in parameters.source
+    assert "epochs = 2" in parameters.source  # what ran, not the default
+    nbformat.validate(page)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("epochs * 2", "epochs * 3"),
+        ("print(x)", "print(x)  # shown"),
+        ("```{code-cell} ipython3\nphotos = assets.load_photos(profile, 48)\n```\n", ""),
+        ("rate = 1e-4", "speed = 1e-4"),
+        ("Some prose.", "```{code-cell} ipython3\n1 + 1\n```\n"),
+    ],
+)
+def test_changed_code_is_never_shown_with_old_outputs(small_project, run, old, new):
+    edit(small_project, old, new)
+    with pytest.raises(BookError, match="code of the chapter small has changed"):
+        notebooks.weave(notebooks.read_source("small"), run, "small")
+
+
+@pytest.mark.parametrize(
+    "source, values, expected",
+    [
+        ("epochs = 5", {"epochs": "2"}, "epochs = 2"),
+        ("epochs = 5  # why", {"epochs": "2"}, "epochs = 2  # why"),
+        ("epochs = 5\nmore_epochs = 5", {"epochs": "2"}, "epochs = 2\nmore_epochs = 5"),
+        ("names = ['a', 'b']", {"names": "['c']"}, "names = ['c']"),
+        ('path = "a"', {"path": r'"C:\\new\\1"'}, r'path = "C:\\new\\1"'),
+        ("epochs = 5", {"other": "2"}, "epochs = 5"),
+    ],
+)
+def test_with_values(source, values, expected):
+    assert notebooks.with_values(source, values) == expected
+
+
+def test_markdown_before_code_cells_is_kept_in_order():
+    source = new_notebook(cells=[new_markdown_cell("a"), new_code_cell("1"), new_markdown_cell("b")])
+    ran = new_notebook(cells=[new_code_cell("1", execution_count=1)], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    assert [c.source for c in notebooks.weave(source, ran, "x").cells] == ["a", "1", "b"]
+
+
+# --- command line ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["book", "--profile", "nosuch"], "Known profiles: quick, report, test"),
+        (["prepare", "--profile", "nosuch"], "Known profiles: quick, report, test"),
+        (["execute", "nosuch", "--profile", "test"], "nosuch"),
+        (["execute", "--profile", "test"], "chapter"),
+        (["render", "--profile", "test"], "run"),
+    ],
+)
+def test_errors_are_one_message(arguments, words):
+    command = [sys.executable, str(notebooks.__file__), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode not in (0, None)
+    assert words in done.stderr and "Traceback" not in done.stderr and len(done.stderr) < 1000, done.stderr
+
+
+def test_book_data_that_points_to_nothing_is_one_message(monkeypatch, tmp_path):
+    monkeypatch.setenv("BOOK_DATA", str(tmp_path / "nowhere"))
+    command = [sys.executable, str(notebooks.__file__), "prepare", "--profile", "quick"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1 and "BOOK_DATA points to" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_second_run_is_told_that_one_is_under_way(monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    notebooks.runs_folder().mkdir(parents=True)
+    with open(notebooks.runs_folder() / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(BookError, match="Another run is under way"):
+            notebooks.book("test")
