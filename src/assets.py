@@ -15,6 +15,8 @@ import sys
 import tempfile
 import urllib.parse
 import zipfile
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -93,6 +95,7 @@ def fetch(url, target, known_hash=None, size=None, attempts=2):
         BookError: no network, an interrupted transfer, or a file of the wrong size or checksum.
     """
     import pooch  # imported here: only a download needs it
+    from pooch.hashes import hash_matches
 
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +109,7 @@ def fetch(url, target, known_hash=None, size=None, attempts=2):
                 got = part.stat().st_size
                 if size is not None and got != size:
                     raise ValueError(f"it has {got:,} bytes instead of {size:,}")
-                if known_hash and not pooch.hash_matches(part, known_hash):
+                if known_hash and not hash_matches(part, known_hash):
                     raise ValueError("its checksum is wrong")
                 part.replace(target)
                 return target
@@ -135,7 +138,7 @@ def unpack(archive, folder):
                     if not (inside / member.filename).resolve().is_relative_to(inside.resolve()):
                         raise BookError(f"{archive} holds {member.filename!r}, which would land outside {folder}.")
                     content.extract(member, inside)
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise BookError(f"{archive} is damaged ({error}). Delete it and run again.") from error
         inside.replace(folder)
 
@@ -145,8 +148,8 @@ def unpack(archive, folder):
 
 def class_of(path):
     """Label of a photo by its folder (``Cat/``, ``dogs/``) or its name (``dog.7.jpg``); None if neither tells."""
-    for word in (path.parent.name, path.name):
-        found = re.match(r"(cat|dog)(s$|$|[._-])", word.lower())
+    for word, pattern in ((path.parent.name, r"(cat|dog)s?$"), (path.name, r"(cat|dog)s?[._-]")):
+        found = re.match(pattern, word.lower())
         if found:
             return CLASSES.index(found[1])
     return None
@@ -155,7 +158,7 @@ def class_of(path):
 def list_photos(root):
     """Files below ``root`` as two lists: ``(label, path)`` in natural order, and ``(path, reason)`` left out."""
     used, left_out = [], []
-    for path in sorted(root.rglob("*"), key=lambda p: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", str(p))]):
+    for path in sorted(root.rglob("*"), key=lambda p: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", str(p))]):
         if path.name.startswith(".") or path.name.upper().startswith("README") or path.is_dir():
             if path.is_dir() and path.suffix.lower() in SUFFIXES:
                 left_out.append((path, "a folder, not a photo"))
@@ -437,7 +440,8 @@ def write_atomically(path, content):
             content(file) if callable(content) else file.write(content)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise BookError(f"Could not write {path}: {error.strerror or error}. Make room or permit writing, then run again.") from error
 
 
@@ -486,19 +490,20 @@ def split(photos, seed, train_size, validation_size, test_size):
             f"({len(photos.left_out):,} files left out).\nAdd photos (data/README.md), or lower the sizes in the profile."
         )
     parts = ([], [], [])
-    for label in range(2):
-        members = np.flatnonzero(photos.labels == label)
-        free = np.array([*sizes, len(members) - sum(sizes)])  # the last place is for photos that are not used
-        groups = [members[photos.groups[members] == g] for g in np.unique(photos.groups[members])]
-        order = rng.permutation(len(groups))
-        for group in sorted((groups[i] for i in order), key=len, reverse=True):  # large groups while there is room
-            room = np.where(free >= len(group), free, 0)
-            if not room.any():
-                raise BookError("Too many near-duplicates among the photos to divide them. Add other photos.")
-            place = rng.choice(4, p=room / room.sum())
-            free[place] -= len(group)
-            if place < 3:
-                parts[place].extend(group)
+    # Room for photos of each class in each part; the last place is for photos that are not used.
+    free = np.array([[*sizes, count - sum(sizes)] for count in counts])
+    order = np.argsort(photos.groups, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(photos.groups[order])) + 1)
+    shuffled = [groups[i] for i in rng.permutation(len(groups))]
+    for group in sorted(shuffled, key=len, reverse=True):  # large groups while there is room
+        needs = np.bincount(photos.labels[group], minlength=2)[:, None]
+        room = np.where((free >= needs).all(axis=0), (free * (needs > 0)).sum(axis=0), 0)
+        if not room.any():
+            raise BookError("Too many near-duplicates among the photos to divide them. Add other photos.")
+        place = rng.choice(4, p=room / room.sum())
+        free[:, place] -= needs[:, 0]
+        if place < 3:
+            parts[place].extend(group)
     chosen = [rng.permutation(part) for part in parts]
     digest = hashlib.sha256(photos.digest.encode())
     for part in chosen:
