@@ -114,8 +114,14 @@ def bare_code(source):
 
 def run_key(chapter, profile, seed=None):
     """Hash of all that decides a run's outputs: code cells, parameters, modules, photos, weights, Keras's backend."""
-    cells = "\n".join(bare_code(cell.source) for cell in code_cells(read_source(chapter)) if not is_parameters(cell))
-    decides = [cells, parameters_for(chapter, profile, seed)]
+    try:
+        cells = "\n".join(bare_code(cell.source) for cell in code_cells(read_source(chapter)) if not is_parameters(cell))
+        decides = [cells, parameters_for(chapter, profile, seed)]
+    except (SyntaxError, ValueError) as error:
+        raise BookError(
+            f"book/chapters/{chapter}.md has a slip in a code cell: {getattr(error, 'text', None) or ''}".rstrip()
+            + f" ({getattr(error, 'msg', error)}). A parameters cell holds plain values only. Mend the cell and run again."
+        ) from error
     found = json.loads((runs_folder() / profile / "data.json").read_text(encoding="utf-8"))
     if "helpers" in cells or "assets" in cells:
         decides += [bare_code((PROJECT / "src" / f"{m}.py").read_text(encoding="utf-8")) for m in ("helpers", "assets")]
@@ -359,6 +365,8 @@ def book(profile):
         except OSError as error:
             raise BookError(f"Another run is under way in {folder}. Wait until it has ended, or stop it.") from error
         prepare(profile)
+        for chapter in chapters():
+            run_key(chapter, profile)  # a slip in a chapter is told before anything runs
         failed = snakemake(profile, folder / profile / "pipeline.log")
     if failed:
         raise BookError(f"The book is not finished; what is finished is kept.\n{failed}")
