@@ -67,7 +67,10 @@ def read_source(chapter):
     """The source notebook of a chapter, as an nbformat notebook."""
     import jupytext
 
-    return jupytext.read(BOOK / "chapters" / f"{chapter}.md")
+    path = BOOK / "chapters" / f"{chapter}.md"
+    if not path.is_file():
+        raise BookError(f"There is no chapter {chapter!r}: {path} is missing.")
+    return jupytext.read(path)
 
 
 def code_cells(notebook):
