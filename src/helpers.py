@@ -82,9 +82,18 @@ def setup(seed=0, precision=None):
     keras.utils.set_random_seed(seed)
     fast = processor()[1] if accelerator() is None else not accelerator().startswith(BEFORE_BFLOAT16)
     keras.config.set_dtype_policy(precision or ("mixed_bfloat16" if fast else "float32"))
+    quiet_tensorflow()
     use_book_style()
     where = accelerator() or "CPU"
     print(f"Keras {keras.__version__} on {BACKEND}, {where}, {keras.config.dtype_policy().name}; seed {seed}")
+
+
+def quiet_tensorflow():
+    """Keep TensorFlow's advice about its own workings off the pages; its errors stay."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
 
 
 # --- networks --------------------------------------------------------------------------------------------------
