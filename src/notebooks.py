@@ -35,6 +35,12 @@ from assets import PROJECT, BookError, runs_folder, write_atomically
 BOOK = PROJECT / "book"
 PER_SEED = ("training", "augmentation", "transfer", "fine_tuning")  # these run once for every seed of the profile
 MARK = "» "  # begins the lines that a chapter's process wants to have shown
+# What the theme puts on every page and the book does not use: thebe, a way to run cells on another host, whose script
+# stands there twice and so fails; and a preloading of fonts that browsers refuse for pages opened from a disk.
+UNUSED = re.compile(
+    r'\s*<script>const THEBE_JS_URL[^<]*</script>|\s*<script[^>]*sphinx-thebe[^>]*></script>'
+    r'|\s*<link[^>]*sphinx-thebe[^>]*>|\s*<link rel="preload" as="font"[^>]*>'
+)
 BUILD = Path(os.environ.get("BOOK_BUILD") or PROJECT / "_build").resolve()
 
 
@@ -337,6 +343,8 @@ def render(profile):
         text = text.replace(f"{stage}{os.sep}", "book/").replace(".ipynb:", ".md (cell and line) ")
         complaints = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Exception", line)] or text.splitlines()[-20:]
         raise BookError("The pages could not be built without warnings:\n" + "\n".join(complaints) + f"\nAll of it: {os.path.relpath(log)}")
+    for page in made.rglob("*.html"):
+        page.write_text(UNUSED.sub("", page.read_text(encoding="utf-8")), encoding="utf-8")
     shutil.rmtree(html, ignore_errors=True)
     made.rename(html)
 

@@ -126,9 +126,3 @@ def book(tmp_path_factory):
     copy = copy_project(Path(kept).resolve() if kept else tmp_path_factory.mktemp("book") / "project")
     copy.build()
     return copy
-
-
-@pytest.fixture(scope="session")
-def built(book):
-    """The folder with the HTML of `book`."""
-    return book.html
