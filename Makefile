@@ -5,7 +5,7 @@ PYTHON  ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 RUN     := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help book test bench requirements clean
+.PHONY: help book html edition recipes test bench requirements clean
 
 help:           ## list the targets
 	@echo "Targets:"
@@ -18,6 +18,15 @@ help:           ## list the targets
 
 book: .venv/.installed  ## execute the chapters that need it and build the pages
 	@$(RUN) src/notebooks.py book --profile $(PROFILE)
+
+html: .venv/.installed  ## build the pages of the edition, the committed full-size results; nothing is executed
+	@$(RUN) src/notebooks.py html
+
+edition: .venv/.installed  ## put what PROFILE=report has finished into edition/
+	@$(RUN) src/notebooks.py promote
+
+recipes: .venv/.installed  ## compare recipes on validation photos (hours; writes edition/recipes.json)
+	@PYTHONPATH=src $(RUN) src/recipes.py
 
 test: .venv/.installed-test  ## run all tests, the whole book in the test profile and a browser among them
 	@$(RUN) -m pytest

@@ -1,7 +1,8 @@
 # The pipeline: chapters -> executed chapters (papermill) -> pages (jupyter-book). `make book` calls it.
 #
-# Sources are inputs as ancient(): a newer file alone repeats nothing. What repeats a run is the hash of what decides
-# its outputs (notebooks.run_key), which stands under params. A finished run is never repeated after a kill.
+# Sources are inputs as ancient(): a newer file alone repeats nothing. What repeats a run is a change of what decides
+# its outputs (notebooks.run_key): notebooks.drop_stale deletes such a run before this file is read. A finished run is
+# never repeated after a kill.
 import sys
 
 sys.path.insert(0, "src")
@@ -11,7 +12,11 @@ PROFILE = config.get("profile", "quick")
 RUNS = f"{notebooks.runs_folder()}/{PROFILE}"
 PAGES = f"{notebooks.BUILD}/{PROFILE}/html/index.html"
 CHAPTERS = notebooks.chapters()
-NEEDS = {"results": notebooks.PER_SEED, "activations": ("augmentation",)}  # chapters that read other chapters' results
+NEEDS = {  # chapters that read other chapters' results
+    "results": notebooks.PER_SEED,
+    "activations": ("augmentation",),
+    "edition": [c for c in CHAPTERS if c != "edition"],
+}
 
 
 def records(chapter):
@@ -49,8 +54,6 @@ rule chapter:
     output:
         notebook=RUNS + "/notebooks/{chapter}.ipynb",
         record=RUNS + "/results/{chapter}.json",
-    params:
-        key=lambda w: notebooks.run_key(w.chapter, PROFILE),
     threads: THREADS
     message:
         "{wildcards.chapter}"
@@ -64,8 +67,6 @@ rule chapter_with_seed:
     output:
         notebook=RUNS + "/notebooks/{chapter}-seed{seed}.ipynb",
         record=RUNS + "/results/{chapter}-seed{seed}.json",
-    params:
-        key=lambda w: notebooks.run_key(w.chapter, PROFILE, int(w.seed)),
     threads: THREADS
     message:
         "{wildcards.chapter}, seed {wildcards.seed}"

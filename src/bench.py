@@ -1,8 +1,9 @@
 """Time the book's way of training against the usual one, on this machine and the same photos: `make bench`.
 
-(a)  one epoch of the small CNN as the book trains it: photos decoded once, no XLA on a CPU, bfloat16 where it is fast
-(a') the same with Keras's defaults (float32; XLA, since a network without preprocessing layers allows it) and every
-     photo read from disk and scaled by the loader in every epoch, as ImageDataGenerator does
+(a)  one epoch of the small CNN as the book trains it: photos decoded once, bfloat16 where it is fast
+(a') the same with Keras's defaults (float32) and every photo read from disk and scaled by the loader in every epoch,
+     as ImageDataGenerator does; once more with XLA, which Keras 3 used by default until it learnt to leave it off on
+     machines without an accelerator
 (b)  20 epochs of training block 5 of VGG19 as the book does it: blocks 1-4 run once over 5 augmented views
 (b') the same with the whole VGG19 run end to end in every epoch, Keras's defaults
 
@@ -42,7 +43,7 @@ class FromDisk(keras.utils.PyDataset):
         return np.stack(images) / 255, self.labels[part]
 
 
-def compile_model(model, jit):
+def compile_model(model, jit="auto"):
     model.compile(keras.optimizers.RMSprop(1e-5), loss="binary_crossentropy", metrics=["accuracy"], jit_compile=jit)
 
 
@@ -60,7 +61,7 @@ def in_batches(images, labels):
     return [(images[i : i + BATCH], labels[i : i + BATCH]) for i in range(0, len(labels) - BATCH + 1, BATCH)]
 
 
-def small_cnn_epoch(batches, jit, scaled_by_loader=False):
+def small_cnn_epoch(batches, jit="auto", scaled_by_loader=False):
     model = helpers.small_cnn(SIZE)
     if scaled_by_loader:
         model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *(x for x in model.layers if not isinstance(x, keras.layers.Rescaling))])
@@ -86,7 +87,7 @@ def block5_ours(images, labels, total):
     for layer in [base.get_layer(f"block5_{name}") for name in ("conv1", "conv2", "conv3", "conv4", "pool")] + head():
         x = layer(x)
     model = keras.Model(start, x)
-    compile_model(model, helpers.JIT)
+    compile_model(model)
     views = helpers.Views(maps, labels[:TIMED], BATCH, 0)
     return once, seconds(model, (views[i] for i in range(len(views)))) * EPOCHS * total / TIMED
 
@@ -96,7 +97,7 @@ def block5_usual(images, labels, total):
     for layer in base.layers:
         layer.trainable = layer.name.startswith("block5")
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), helpers.augmentation(0), base, *head()])
-    compile_model(model, "auto")
+    compile_model(model)
     batches = in_batches(helpers.scale(images[:TIMED], "vgg"), labels[:TIMED])
     return seconds(model, batches) * EPOCHS * total / TIMED
 
@@ -116,16 +117,18 @@ def main():
             files = [root / photos.names[i] for i in chosen]
         keras.config.set_dtype_policy("float32")
         disk = FromDisk(files, labels)
-        usual = small_cnn_epoch((disk[i] for i in range(len(disk))), "auto", scaled_by_loader=True)
+        usual = small_cnn_epoch((disk[i] for i in range(len(disk))), scaled_by_loader=True)
+        with_xla = small_cnn_epoch((disk[i] for i in range(len(disk))), jit=True, scaled_by_loader=True)
     print(f"(a') small CNN, one epoch, the usual way:           {usual:7.1f} s", flush=True)
+    print(f"     the same with XLA:                             {with_xla:7.1f} s", flush=True)
     usual5 = block5_usual(images, labels, total)
     print(f"(b') block 5, {EPOCHS} epochs, the usual way:           {usual5:7.1f} s (scaled from {TIMED} photos)", flush=True)
     fast = "mixed_bfloat16" if helpers.processor()[1] or helpers.accelerator() else "float32"
     for policy in dict.fromkeys(["float32", fast]):
         keras.config.set_dtype_policy(policy)
-        epoch = small_cnn_epoch(in_batches(images, labels), helpers.JIT)
+        epoch = small_cnn_epoch(in_batches(images, labels))
         once, training = block5_ours(images, labels, total)
-        print(f"(a)  small CNN, one epoch, {policy + ':':24} {epoch:7.1f} s, ratio {usual / epoch:.2f}")
+        print(f"(a)  small CNN, one epoch, {policy + ':':24} {epoch:7.1f} s, ratio {usual / epoch:.2f} (to XLA {with_xla / epoch:.2f})")
         print(f"(b)  block 5, {EPOCHS} epochs, {policy + ':':24} {once + training:7.1f} s, ratio {usual5 / (once + training):.2f}")
         print(f"     of this the pass over {VIEWS} views {once:.1f} s (scaled from {TIMED} photos)", flush=True)
     print(f"ratio small_cnn_epoch {usual / epoch:.2f}")

@@ -67,9 +67,6 @@ def processor():
 
 BEFORE_BFLOAT16 = ("Tesla", "NVIDIA GeForce GTX", "NVIDIA GeForce RTX 20", "NVIDIA TITAN", "Quadro")  # GPU names until 2019
 
-# XLA compiles each network anew for a minute and then trains it more slowly on a CPU (measured: `make bench`).
-JIT = False if BACKEND == "tensorflow" and accelerator() is None else "auto"
-
 
 def setup(seed=0, precision=None):
     """Prepare a chapter: random seed, number format, look of the figures. Prints what it runs on.
@@ -232,7 +229,7 @@ def feature_maps(network, images, scaling, views=0, seed=0, label="feature maps"
 def forward(network):
     """A compiled function from a NumPy batch to ``network``'s output as a float32 NumPy array, without training."""
     if not getattr(network, "compiled", False):
-        network.compile(jit_compile=JIT)
+        network.compile()
     return lambda batch: np.asarray(network.predict_on_batch(batch)).astype(np.float32)
 
 
@@ -309,7 +306,8 @@ def cached(data="", uses=()):
     The key is everything that decides a training: the function's own code, the helpers it ``uses``, its arguments,
     the photos and weights (``data``, any text), Keras's version and backend, the number format and the device.
     So an edit of a figure repeats no training, and an edit of the training repeats it. Call the function with
-    keyword arguments; what it takes from the chapter besides them must be named in ``data``.
+    keyword arguments; what it takes from the chapter besides them must be named in ``data``. How long the first time
+    took is kept too, and told to the pipeline (``notebooks.execute``) for the record of the run.
     """
 
     def decorate(function):
@@ -318,12 +316,22 @@ def cached(data="", uses=()):
         parts = [code_of(f) for f in (function, *uses)] + [str(data), keras.__version__, BACKEND, policy, device]
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-        def run(key, arguments):
-            return function(**arguments)
+        def run(key, arguments):  # an edit of these three lines discards what is stored
+            started = time.monotonic()
+            return function(**arguments), time.monotonic() - started
 
         run.__module__, run.__qualname__, run.__name__ = "book", function.__name__, function.__name__
         stored = joblib.Memory(runs_folder() / "cache" / "trainings", verbose=0).cache(run)
-        return lambda **arguments: stored(key, arguments)
+
+        def call(**arguments):
+            known = stored.check_call_in_cache(key, arguments)
+            result, seconds = stored(key, arguments)
+            if log := os.environ.get("BOOK_COMPUTED"):
+                with open(log, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"function": function.__name__, "seconds": round(seconds, 1), "stored": known}) + "\n")
+            return result
+
+        return call
 
     return decorate
 

@@ -7,6 +7,8 @@ the text of the source and the outputs of the run. The Snakefile says what depen
     python src/notebooks.py prepare --profile quick          find, fetch and decode photos and weights
     python src/notebooks.py execute vgg --profile quick      execute one chapter
     python src/notebooks.py render --profile quick           weave all pages and build the HTML
+    python src/notebooks.py promote                          copy what the report profile has finished to edition/
+    python src/notebooks.py html                             build the pages of edition/; nothing is executed
 """
 
 import argparse
@@ -23,6 +25,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +45,7 @@ UNUSED = re.compile(
     r'|\s*<link[^>]*sphinx-thebe[^>]*>|\s*<link rel="preload" as="font"[^>]*>'
 )
 BUILD = Path(os.environ.get("BOOK_BUILD") or PROJECT / "_build").resolve()
+EDITION = PROJECT / "edition"  # the executed notebooks and records of the report profile, kept in git
 
 
 # --- what there is ---------------------------------------------------------------------------------------------
@@ -121,10 +125,37 @@ def bare_code(source):
     return ast.unparse(tree)
 
 
+def cell_code(cell):
+    """What a code cell does: its bare code, and the semicolon at its end that keeps a notebook from showing a value."""
+    return bare_code(cell.source) + (";" if re.search(r";\s*(#.*)?$", cell.source.rstrip()) else "")
+
+
+def used_code(source):
+    """What a chapter's code uses of helpers and assets: the definitions that it names, and what these name in turn."""
+    def words(node):
+        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+
+    defined, always = defaultdict(list), []
+    for module in ("helpers", "assets"):
+        for node in ast.parse(bare_code((PROJECT / "src" / f"{module}.py").read_text(encoding="utf-8"))).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined[node.name].append(node)
+            elif isinstance(node, ast.Assign):
+                for name in {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}:
+                    defined[name].append(node)
+            elif not isinstance(node, ast.Import | ast.ImportFrom):
+                always.append(ast.unparse(node))
+    used, ahead = set(), words(ast.parse(source))
+    while ahead := {w for w in ahead if w in defined and w not in used}:
+        used |= ahead
+        ahead = set().union(*(words(node) for w in ahead for node in defined[w]))
+    return always + [ast.unparse(node) for w in sorted(used) for node in defined[w]]
+
+
 def run_key(chapter, profile, seed=None):
-    """Hash of all that decides a run's outputs: code cells, parameters, modules, photos, weights, Keras's backend."""
+    """Hash of all that decides a run's outputs: code cells and what they use, parameters, photos, weights, backend."""
     try:
-        cells = "\n".join(bare_code(cell.source) for cell in code_cells(read_source(chapter)) if not is_parameters(cell))
+        cells = "\n".join(cell_code(cell) for cell in code_cells(read_source(chapter)) if not is_parameters(cell))
         decides = [cells, parameters_for(chapter, profile, seed)]
     except (SyntaxError, ValueError) as error:
         raise BookError(
@@ -133,13 +164,29 @@ def run_key(chapter, profile, seed=None):
         ) from error
     found = json.loads((runs_folder() / profile / "data.json").read_text(encoding="utf-8"))
     if "helpers" in cells or "assets" in cells:
-        decides += [bare_code((PROJECT / "src" / f"{m}.py").read_text(encoding="utf-8")) for m in ("helpers", "assets")]
+        decides += used_code(cells)
         decides.append(os.environ.get("KERAS_BACKEND", "tensorflow"))
     if "load_photos" in cells:
         decides.append(found["photos"])
     if "vgg(" in cells:
         decides.append(found["weights"])
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def drop_stale(profile):
+    """Delete the runs whose key is no longer that of the sources, so that they are made again.
+
+    Raises:
+        BookError: a slip in a chapter's code, told before anything runs.
+    """
+    folder = runs_folder() / profile
+    for chapter in chapters():
+        for run in runs_of(chapter, profile):
+            key = run_key(chapter, profile, int(run.split("-seed")[1]) if chapter in PER_SEED else None)
+            record = folder / "results" / f"{run}.json"
+            if record.exists() and json.loads(record.read_text(encoding="utf-8")).get("run", {}).get("key") != key:
+                (folder / "notebooks" / f"{run}.ipynb").unlink(missing_ok=True)
+                record.unlink()
 
 
 def prepare(profile):
@@ -164,7 +211,11 @@ def prepare(profile):
     weights = {}
     for name in ("vgg16", "vgg19"):
         path = assets.find_weights(name, profile)
-        weights[name] = [path.stat().st_size, path.stat().st_mtime_ns] if path else None
+        if path:
+            with open(path, "rb") as file:
+                weights[name] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        else:
+            weights[name] = None
         print(f"Weights: {name.upper()} " + (f"from {os.path.relpath(path)}" if path else "untrained"))
     found = {"photos": [photos.source, photos.digest], "weights": weights, "drawn": "drawn" in photos.source}
     target = runs_folder() / profile / "data.json"
@@ -189,7 +240,7 @@ def execute(chapter, profile, seed=None):
     name = chapter if seed is None else f"{chapter}-seed{seed}"
     folder = runs_folder() / profile
     target, record, broken = folder / "notebooks" / f"{name}.ipynb", folder / "results" / f"{name}.json", folder / "failed" / f"{name}.ipynb"
-    source = read_source(chapter)
+    source, key = read_source(chapter), run_key(chapter, profile, seed)
     source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     broken.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)  # what is there afterwards was written by this run
@@ -199,7 +250,9 @@ def execute(chapter, profile, seed=None):
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT / "src"), os.environ.get("PYTHONPATH")]))
     runs = [run for c in chapters() for run in runs_of(c, profile)]
     say(f"  [{runs.index(name) + 1 if name in runs else '-'}/{len(runs)}] {name} …")
-    log = broken.with_suffix(".log")
+    log, computed = broken.with_suffix(".log"), broken.with_suffix(".computed")
+    computed.unlink(missing_ok=True)
+    os.environ["BOOK_COMPUTED"] = str(computed)  # helpers.cached writes it
     started = time.monotonic()
     try:
         with quiet_children(log) as progress:
@@ -216,11 +269,13 @@ def execute(chapter, profile, seed=None):
     seconds = round(time.monotonic() - started, 1)
     notebook = normalise(nbformat.read(broken, as_version=4))
     content = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"profile": profile}
-    content["run"] = {"chapter": chapter, "seed": seed, "seconds": seconds, "revision": revision()}
+    stored = [json.loads(line) for line in computed.read_text(encoding="utf-8").splitlines()] if computed.exists() else []
+    content["run"] = {"chapter": chapter, "seed": seed, "seconds": seconds, "revision": revision(), "computed": stored, "key": key}
     write_atomically(record, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     write_atomically(target, nbformat.writes(notebook).encode())
     broken.unlink()
     log.unlink(missing_ok=True)
+    computed.unlink(missing_ok=True)
     say(f"      {name} done in {seconds:.0f} s")
 
 
@@ -295,7 +350,7 @@ def weave(source, executed, name):
     """
     ours, theirs = code_cells(source), code_cells(executed)
     same = len(ours) == len(theirs) and all(
-        parameters_of(nb_of(a)).keys() == parameters_of(nb_of(b)).keys() if is_parameters(a) else a.source == b.source
+        parameters_of(nb_of(a)).keys() == parameters_of(nb_of(b)).keys() if is_parameters(a) else cell_code(a) == cell_code(b)
         for a, b in zip(ours, theirs)
     )
     if not same:
@@ -317,20 +372,38 @@ def nb_of(cell):
 def render(profile):
     """Weave every chapter with its run and build the HTML into ``_build/<profile>/html``."""
     say("  building the pages …")
-    stage, out = BUILD / profile / "stage", BUILD / profile
+    executed = runs_folder() / profile / "notebooks"
+    pages = {chapter: weave(read_source(chapter), read_run(executed, chapter, profile), chapter) for chapter in chapters()}
+    build_html(pages, BUILD / profile, banner(profile))
+
+
+def read_run(folder, chapter, profile):
+    """The executed notebook whose outputs a chapter's page shows: that of the first seed."""
+    return nbformat.read(folder / f"{runs_of(chapter, profile)[0]}.ipynb", as_version=4)
+
+
+def build_html(pages, out, announcement):
+    """Build the HTML into ``out/html``.
+
+    Args:
+        pages: {chapter: notebook}, woven.
+        out: folder of this build, ``_build/<profile>`` or ``_build/edition``.
+        announcement: a line of HTML for the top of every page, or "".
+
+    Raises:
+        BookError: Sphinx had to warn of something.
+    """
+    stage = out / "stage"
     shutil.rmtree(stage, ignore_errors=True)
     shutil.copytree(BOOK, stage, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "chapters"))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(PROJECT / name, stage / name)
-    for chapter in chapters():
-        run = runs_of(chapter, profile)[0]
-        executed = nbformat.read(runs_folder() / profile / "notebooks" / f"{run}.ipynb", as_version=4)
-        page = stage / "chapters" / f"{chapter}.ipynb"
-        page.parent.mkdir(exist_ok=True)
-        nbformat.write(weave(read_source(chapter), executed, chapter), page)
+    (stage / "chapters").mkdir()
+    for chapter, page in pages.items():
+        nbformat.write(page, stage / "chapters" / f"{chapter}.ipynb")
     config = yaml.safe_load((stage / "_config.yml").read_text(encoding="utf-8"))
     config["sphinx"]["config"]["html_theme_options"] = {
-        **config["sphinx"]["config"].get("html_theme_options", {}), "announcement": banner(profile)
+        **config["sphinx"]["config"].get("html_theme_options", {}), "announcement": announcement
     }
     (stage / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     log = out / "html.log"
@@ -359,6 +432,98 @@ def banner(profile):
     )
 
 
+# --- the edition: what a full run has made, kept in git -----------------------------------------------------------
+
+
+def promote():
+    """Copy what the report profile has finished to ``edition/``: notebooks, records, tables of test photos, the small CNN.
+
+    Raises:
+        BookError: nothing is finished.
+    """
+    folder, done, missing = runs_folder() / "report", [], []
+    for chapter in chapters():
+        for run in runs_of(chapter, "report"):
+            notebook, record = folder / "notebooks" / f"{run}.ipynb", folder / "results" / f"{run}.json"
+            (done if notebook.exists() and record.exists() else missing).append(run)
+    if not done:
+        raise BookError("The report profile has finished no chapter yet. Run: make book PROFILE=report")
+    for run in done:
+        for source in [folder / "notebooks" / f"{run}.ipynb", *sorted((folder / "results").glob(f"{run}.*"))]:
+            write_atomically(EDITION / source.parent.name / source.name, source.read_bytes())
+    model = folder / "results" / "small_cnn_augmented-seed0.keras"
+    if model.exists():
+        write_atomically(EDITION / "results" / model.name, model.read_bytes())
+    write_atomically(EDITION / "data.json", (folder / "data.json").read_bytes())
+    size = sum(p.stat().st_size for p in (EDITION / "notebooks").glob("*.ipynb")) / 2**20
+    print(f"edition/ now holds {len(done)} runs of the report profile; their notebooks have {size:.1f} MiB.")
+    if missing:
+        print(f"Not finished yet: {', '.join(missing)}.")
+
+
+def restore():
+    """Give the report profile the runs of ``edition/`` that still fit, so that a machine without ``runs/`` repeats none."""
+    folder, restored = runs_folder() / "report", []
+    for chapter in chapters():
+        for run in runs_of(chapter, "report"):
+            record, here = EDITION / "results" / f"{run}.json", folder / "results" / f"{run}.json"
+            if here.exists() or not record.exists():
+                continue
+            known = json.loads(record.read_text(encoding="utf-8"))["run"]
+            if known.get("key") == run_key(chapter, "report", known["seed"]):
+                files = [EDITION / "notebooks" / f"{run}.ipynb", *sorted((EDITION / "results").glob(f"{run}.*"))]
+                if run == "augmentation-seed0":
+                    files += sorted((EDITION / "results").glob("*.keras"))
+                for source in files:
+                    write_atomically(folder / source.parent.name / source.name, source.read_bytes())
+                restored.append(run)
+    if restored:
+        print(f"Taken from edition/, where nothing has changed since: {', '.join(restored)}.")
+
+
+def html():
+    """Build the pages of ``edition/`` into ``_build/edition/html`` if anything has changed since they were built.
+
+    Returns:
+        The page to open.
+
+    Raises:
+        BookError: chapters are missing in the edition, or their code is no longer that of the edition.
+    """
+    pages, stale = {}, []
+    for chapter in chapters():
+        run = runs_of(chapter, "report")[0]
+        if not (EDITION / "notebooks" / f"{run}.ipynb").exists():
+            stale.append(f"{chapter} (not in it yet)")
+            continue
+        executed = read_run(EDITION / "notebooks", chapter, "report")
+        seed = 0 if chapter in PER_SEED else None
+        try:
+            pages[chapter] = weave(read_source(chapter), executed, chapter)
+        except BookError:
+            stale.append(f"{chapter} (other code)")
+            continue
+        wanted, ran = parameters_for(chapter, "report", seed), parameters_of(executed)
+        if any(ran.get(name) != value for name, value in wanted.items() if name != "seed"):
+            stale.append(f"{chapter} (other parameters)")
+    if stale:
+        raise BookError(
+            f"The edition does not match these chapters: {', '.join(stale)}.\n"
+            "Its outputs belong to other code. Execute them again with make book PROFILE=report, then make edition; "
+            "or take the edits of code back (edits of text are free)."
+        )
+    sources = [p for p in sorted(BOOK.rglob("*")) if p.is_file() and p.suffix != ".md" or p.parent == BOOK]
+    parts = [p.read_bytes() for p in [*sources, PROJECT / "_config.yml", PROJECT / "_toc.yml", Path(__file__)] if p.is_file()]
+    parts += [nbformat.writes(page).encode() for page in pages.values()]
+    key, known = hashlib.sha256(b"\0".join(parts)).hexdigest(), BUILD / "edition" / "key"
+    page = BUILD / "edition" / "html" / "index.html"
+    if not (page.exists() and known.exists() and known.read_text() == key):
+        say("  building the pages of the edition …")
+        build_html(pages, BUILD / "edition", "")
+        write_atomically(known, key.encode())
+    return page
+
+
 # --- all of it -------------------------------------------------------------------------------------------------
 
 
@@ -376,13 +541,19 @@ def book(profile):
         except OSError as error:
             raise BookError(f"Another run is under way in {folder}. Wait until it has ended, or stop it.") from error
         prepare(profile)
-        for chapter in chapters():
-            run_key(chapter, profile)  # a slip in a chapter is told before anything runs
+        drop_stale(profile)
+        if profile == "report":
+            restore()
         failed = snakemake(profile, folder / profile / "pipeline.log")
     if failed:
         raise BookError(f"The book is not finished; what is finished is kept.\n{failed}")
+    if EDITION.exists() and profile != "test":
+        try:
+            print(f"\nThe edition, with the results at full size:  {os.path.relpath(html())}")
+        except BookError as error:
+            print(f"\nThe pages of the edition were not built. {error}")
     page = BUILD / profile / "html" / "index.html"
-    print(f"\nOpen {os.path.relpath(page)} in a browser.")
+    print(f"\nOpen {os.path.relpath(page)} in a browser: your own run.")
 
 
 def snakemake(profile, log):
@@ -429,7 +600,7 @@ def die_with_parent():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("book", "prepare", "execute", "render"))
+    parser.add_argument("step", choices=("book", "prepare", "execute", "render", "promote", "html"))
     parser.add_argument("chapter", nargs="?", help="for execute: the name of a chapter")
     parser.add_argument("--profile", default="quick", help="a file of profiles/ (default: quick)")
     parser.add_argument("--seed", type=int, help="for execute: the seed of a training chapter")
@@ -442,8 +613,12 @@ def main():
         elif options.step == "execute":
             die_with_parent()
             execute(options.chapter, options.profile, options.seed)
-        else:
+        elif options.step == "render":
             render(options.profile)
+        elif options.step == "promote":
+            promote()
+        else:
+            print(f"Open {os.path.relpath(html())} in a browser.")
     except BookError as error:
         say(f"\n{error}\n")
         sys.exit(1)

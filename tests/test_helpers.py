@@ -90,7 +90,7 @@ def test_small_cnn_takes_bytes_and_scales_them():
 def train_tiny(seed):
     keras.utils.set_random_seed(seed)
     model = helpers.small_cnn(48, dropout=0.5)
-    model.compile("rmsprop", "binary_crossentropy", metrics=["accuracy"], jit_compile=helpers.JIT)
+    model.compile("rmsprop", "binary_crossentropy", metrics=["accuracy"])
     progress = helpers.Progress("tiny")
     images, labels = pixels(16, 48, 48, 3), np.arange(16) % 2
     history = model.fit(

@@ -37,6 +37,7 @@ rate = 1e-4              # step
 ```{code-cell} ipython3
 import helpers
 
+helpers.setup(0)
 x = epochs * 2  # twice
 print(x)
 ```
@@ -45,6 +46,9 @@ print(x)
 photos = assets.load_photos(profile, 48)
 ```
 """
+
+
+USED = {"helpers": "setup", "assets": "load_photos"}
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def small_project(tmp_path, monkeypatch):
     (root / "profiles" / "test.yml").write_text(shared % 2)
     (root / "profiles" / "quick.yml").write_text(shared % 7)
     for name in ("helpers", "assets"):
-        (root / "src" / f"{name}.py").write_text('"""Words."""\n\nA = 1  # comment\n')
+        (root / "src" / f"{name}.py").write_text(f'"""Words."""\n\nA = 1  # comment\nB = 1\n\n\ndef {USED[name]}(x, y=0):\n    return A\n')
     monkeypatch.setattr(notebooks, "PROJECT", root)
     monkeypatch.setattr(notebooks, "BOOK", root / "book")
     for profile in ("test", "quick"):
@@ -136,14 +140,23 @@ def test_edits_that_repeat_nothing(small_project, old, new):
     assert notebooks.run_key("small", "test") == before
 
 
+def test_edits_of_helpers_that_the_chapter_does_not_use_repeat_nothing(small_project):
+    before = notebooks.run_key("small", "test")
+    edit(small_project, "B = 1", "B = 2", "src/helpers.py")
+    edit(small_project, "B = 1", "def new():\n    return A", "src/assets.py")
+    assert notebooks.run_key("small", "test") == before
+
+
 @pytest.mark.parametrize(
     "name, old, new",
     [
         ("book/chapters/small.md", "epochs * 2", "epochs * 3"),
         ("book/chapters/small.md", "print(x)\n", "print(x)\nx\n"),
+        ("book/chapters/small.md", "print(x)\n", "print(x);\n"),
         ("profiles/test.yml", "epochs: 2", "epochs: 3"),
         ("src/helpers.py", "A = 1", "A = 2"),
         ("src/assets.py", "A = 1", "A = 2"),
+        ("src/assets.py", "return A", "return 2 * A"),
     ],
 )
 def test_edits_that_repeat_a_run(small_project, name, old, new):
@@ -227,6 +240,7 @@ def test_equal_runs_give_equal_files(small_project):
 
 def test_prose_may_change_after_the_run(small_project, run):
     edit(small_project, "Some prose.", "Quite other prose.")
+    edit(small_project, "# twice", "# doubled")
     edit(small_project, "# A chapter", "# A better title\n\nAn added paragraph.\n\n## And a section")
     page = notebooks.weave(notebooks.read_source("small"), run, "small")
     parameters, first, _ = notebooks.code_cells(page)
@@ -241,7 +255,7 @@ def test_prose_may_change_after_the_run(small_project, run):
     "old, new",
     [
         ("epochs * 2", "epochs * 3"),
-        ("print(x)", "print(x)  # shown"),
+        ("print(x)", "print(x);"),
         ("```{code-cell} ipython3\nphotos = assets.load_photos(profile, 48)\n```\n", ""),
         ("rate = 1e-4", "speed = 1e-4"),
         ("Some prose.", "```{code-cell} ipython3\n1 + 1\n```\n"),
