@@ -233,6 +233,54 @@ def forward(network):
     return lambda batch: np.asarray(network.predict_on_batch(batch)).astype(np.float32)
 
 
+def slope_of(network, objective):
+    """A compiled function for the slope of an objective with respect to images, with Keras's backend.
+
+    Args:
+        network: a model; its weights are taken as they are at each call.
+        objective: a function (call, images, *rest) to one value per image, (n,), made of ``keras.ops``; ``call`` is
+            the network.
+
+    Returns:
+        A function of NumPy arrays, (images, *rest) to (slopes like images, values (n,)), both float32.
+    """
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function
+        def compiled(images, *rest):
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                values = objective(network, images, *rest)
+            return tape.gradient(values, images), values
+
+    elif BACKEND == "jax":
+        import jax
+
+        def total(images, rest, trained, others):
+            values = objective(lambda x: network.stateless_call(trained, others, x)[0], images, *rest)
+            return values.sum(), values
+
+        graded = jax.jit(jax.grad(total, has_aux=True))
+
+        def compiled(images, *rest):
+            trained, others = network.trainable_variables, network.non_trainable_variables
+            return graded(images, rest, [v.value for v in trained], [v.value for v in others])
+
+    else:
+        import torch
+
+        def compiled(images, *rest):
+            values = objective(network, images.requires_grad_(), *rest)
+            return torch.autograd.grad(values.sum(), images)[0], values.detach()
+
+    def slope(images, *rest):
+        tensors = [keras.ops.convert_to_tensor(a) for a in (np.asarray(images, np.float32), *rest)]
+        return tuple(keras.ops.convert_to_numpy(result) for result in compiled(*tensors))
+
+    return slope
+
+
 class Views(keras.utils.PyDataset):
     """Batches from several augmented views of the training set: each epoch takes one view of each photo at random.
 
@@ -422,6 +470,30 @@ def save_result(name, profile, **content):
     """Write ``results/<name>.json``: what later pages quote from a chapter."""
     text = json.dumps({"profile": profile, **content}, indent=1, ensure_ascii=False) + "\n"
     assets.write_atomically(results_folder(profile) / f"{name}.json", text.encode())
+
+
+def save_model(model, name, profile, seed):
+    """Save a model for later chapters as ``results/<name>-seed<k>.keras``. Returns the path.
+
+    ``model`` is not compiled: with an optimiser's state the file would be twice as large.
+    """
+    target = results_folder(profile) / f"{name}-seed{seed}.keras"
+    part = target.with_name(f".part-{target.name}")
+    model.save(part)
+    part.replace(target)
+    return target
+
+
+def load_model(name, profile, seed):
+    """Load what ``save_model`` saved; no code in the file is run.
+
+    Raises:
+        BookError: the chapter that makes it has not been executed.
+    """
+    path = results_folder(profile) / f"{name}-seed{seed}.keras"
+    if not path.exists():
+        raise BookError(f"{path} is missing. Execute the chapter that trains {name} with seed {seed} first (make book does).")
+    return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
 def load_records(profile):

@@ -5,10 +5,12 @@ validation accuracy; no test photo is looked at. Each finished candidate is writ
 and not repeated. The choice itself stands in profiles/report.yml.
 """
 
+import ast
 import json
 import linecache
 import sys
 
+import joblib
 import numpy as np
 
 import assets
@@ -17,51 +19,63 @@ import notebooks
 SEEDS = (100,)
 RECORD = assets.PROJECT / "edition" / "recipes.json"
 
-AUGMENTED = (
-    "train(name='small_cnn_augmented', augment=True, dropout=0.5, optimizer='adam', learning_rate=learning_rate, "
-    "falling=True, epochs=epochs, seed=seed, image_size=image_size, batch_size=batch_size)"
-)
-UNLOCKED = (
-    "fine_tune(name='vgg19', scaling='vgg', views=views, head_epochs=head_epochs, epochs=epochs, "
-    "learning_rate=learning_rate, batch_size=batch_size, seed=seed, image_size=image_size, profile=profile)"
-)
-CANDIDATES = [  # chapter, the training, the arguments that differ from profiles/report.yml
-    ("augmentation", AUGMENTED, {"epochs": 60, "learning_rate": 3e-4}),
-    ("fine_tuning", UNLOCKED, {"views": 3, "head_epochs": 20}),
+
+def small_cnn_augmented(c):
+    """Train as the chapter does; ``c`` holds the names that the chapter's cells define."""
+    shared = {name: c[name] for name in ("seed", "image_size", "batch_size", "learning_rate", "epochs")}
+    return c["train"](name="small_cnn_augmented", augment=True, dropout=0.5, optimizer="adam", falling=True, **shared)
+
+
+def vgg19_frozen(c):
+    shared = {name: c[name] for name in ("seed", "image_size", "profile")}
+    c["maps"] = {"vgg19_frozen": c["block5_maps"](name="vgg19", scaling="vgg", rounded=False, views=0, which=("train", "validation", "test"), **shared)}
+    shared = {name: c[name] for name in ("seed", "epochs", "learning_rate", "batch_size", "head_units")}
+    return c["train_head"](experiment="vgg19_frozen", digest=joblib.hash(c["maps"]), **shared)
+
+
+def vgg19_unlocked(c):
+    names = ("views", "head_epochs", "epochs", "learning_rate", "batch_size", "seed", "image_size", "profile")
+    return c["fine_tune"](name="vgg19", scaling="vgg", **{name: c[name] for name in names})
+
+
+CANDIDATES = [  # training, its chapter, what differs from profiles/report.yml and the chapter's own parameters
+    (small_cnn_augmented, "augmentation", {"epochs": 60, "learning_rate": 3e-4}),
+    (vgg19_unlocked, "fine_tuning", {"views": 3, "head_epochs": 20, "epochs": 18}),
+    (vgg19_frozen, "transfer", {"epochs": 30, "head_units": 256}),
+    (vgg19_frozen, "transfer", {"epochs": 30, "head_units": 512}),
 ]
 
 
 def definitions(chapter, **values):
-    """Run a chapter's code cells up to the one that trains, with other parameters; returns its names."""
+    """Run a chapter's parameters, with other values, its setting up, and the functions of all later cells."""
     names = {}
     for number, cell in enumerate(notebooks.code_cells(notebooks.read_source(chapter))):
-        if "results = {" in cell.source:
-            return names
         name = f"<{chapter}, cell {number}>"
         linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)  # helpers.cached reads it
-        exec(compile(cell.source, name, "exec"), names)
+        tree = ast.parse(cell.source)
+        if number > 1:
+            tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        exec(compile(tree, name, "exec"), names)
         if notebooks.is_parameters(cell):
             names.update(values)
-    raise assets.BookError(f"The chapter {chapter} has no cell with “results = {{”.")
+    return names
 
 
 def main():
     done = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
     for seed in SEEDS:
-        for chapter, training, changes in CANDIDATES:
-            values = {**notebooks.parameters_for(chapter, "report", seed), **changes}
-            if any((d["chapter"], d["training"], d["parameters"]) == (chapter, training, values) for d in done):
+        for training, chapter, changes in CANDIDATES:
+            entry = {"experiment": training.__name__, "seed": seed, "changes": changes}
+            if any({k: d[k] for k in entry} == entry for d in done):
                 continue
-            print(f"{chapter}, seed {seed}: {changes}", file=sys.stderr, flush=True)
-            result = eval(training, definitions(chapter, **values))
+            print(f"{training.__name__}, seed {seed}: {changes}", file=sys.stderr, flush=True)
+            result = training(definitions(chapter, **{**notebooks.parameters_for(chapter, "report", seed), **changes}))
             curve = result["history"]["val_accuracy"]
-            entry = {"chapter": chapter, "training": training, "changes": changes, "parameters": values}
             entry |= {"best": max(curve), "best_epoch": result["best_epoch"], "last_five": float(np.mean(curve[-5:]))}
             entry |= {"seconds": result["seconds"], "val_accuracy": [round(v, 4) for v in curve]}
             done.append(entry)
-            RECORD.parent.mkdir(exist_ok=True)
             assets.write_atomically(RECORD, (json.dumps(done, indent=1) + "\n").encode())
-            print(f"    best on validation {max(curve):.1%} (epoch {result['best_epoch']}), last five {entry['last_five']:.1%}")
+            print(f"    best on validation {max(curve):.1%} (epoch {result['best_epoch']}), last five {entry['last_five']:.1%}", flush=True)
 
 
 if __name__ == "__main__":
