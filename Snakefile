@@ -14,7 +14,8 @@ PAGES = f"{notebooks.BUILD}/{PROFILE}/html/index.html"
 CHAPTERS = notebooks.chapters()
 NEEDS = {  # chapters that read other chapters' results
     "results": notebooks.PER_SEED,
-    "activations": ("augmentation",),
+    "activations": ("augmentation", "fine_tuning"),
+    "noise": ("transfer",),
     "edition": [c for c in CHAPTERS if c != "edition"],
 }
 

@@ -379,7 +379,10 @@ def render(profile):
 
 def read_run(folder, chapter, profile):
     """The executed notebook whose outputs a chapter's page shows: that of the first seed."""
-    return nbformat.read(folder / f"{runs_of(chapter, profile)[0]}.ipynb", as_version=4)
+    path = folder / f"{runs_of(chapter, profile)[0]}.ipynb"
+    if not path.exists():
+        raise BookError(f"The chapter {chapter} has not been executed yet: {path} is missing.")
+    return nbformat.read(path, as_version=4)
 
 
 def build_html(pages, out, announcement):
