@@ -262,7 +262,7 @@ def execute(chapter, profile, seed=None):
     except DeadKernelError as error:
         raise BookError(f"The kernel of the chapter {chapter} died, perhaps for want of memory. Its last words: {log}") from error
     except PapermillExecutionError as error:
-        trace = "\n".join(error.traceback)
+        trace = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
         if error.ename == "BookError":
             raise BookError(error.evalue) from error
         raise BookError(f"The chapter {chapter} failed in its cell {error.exec_count}:\n{trace}\nAs far as it came: {broken}") from error
