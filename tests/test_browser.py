@@ -150,3 +150,22 @@ def test_figures_stay_legible(site, chromium, scheme):
     *colour, opacity = visit.page.evaluate(corner)
     assert opacity == 255 and min(colour) > 240
     visit.context.close()
+
+
+def test_the_film_plays_by_keyboard_and_shows_three_frames_without_scripts(site, chromium):
+    visit = Visit(chromium).open(f"{site}/chapters/film.html")
+    shown, page = visit.page.locator(".film figure:visible"), visit.page
+    assert shown.count() == 1 and page.locator(".film output").inner_text() == "before training"
+    page.locator(".film button.on").press("Enter")
+    assert shown.count() == 1 and page.locator(".film output").inner_text().startswith("epoch 1,")
+    page.locator(".film input").press("ArrowRight")
+    assert page.locator(".film output").inner_text().startswith("epoch 2,")
+    page.locator(".film button.play").click()
+    page.wait_for_function("document.querySelector('.film output').textContent === 'before training'")  # it goes round
+    assert not visit.faults
+    visit.context.close()
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site}/chapters/film.html")
+    assert page.locator(".film figure:visible").count() == 3 and page.locator(".film-controls").count() == 0
+    context.close()

@@ -3,7 +3,11 @@
 import csv
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 import textwrap
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -388,3 +392,32 @@ def test_setup_prints_what_it_runs_on(capsys):
     first = np.random.random()
     helpers.setup(seed=4, precision="float32")
     assert np.random.random() == first
+
+
+# --- repeatability ---------------------------------------------------------------------------------------------
+
+TRAINING = """
+import hashlib, sys
+import keras
+import numpy as np
+import assets, helpers
+
+helpers.setup(int(sys.argv[1]))
+images = np.stack([assets.draw_photo(label, i, 64) for label in (0, 1) for i in range(10)])
+labels = np.repeat([0, 1], 10)
+network = helpers.small_cnn(64, dropout=0.5)
+model = keras.Sequential([keras.Input((64, 64, 3)), helpers.augmentation(0), network])
+model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+history = model.fit(images, labels, batch_size=4, epochs=3, verbose=0).history
+print(hashlib.sha256(b"".join(w.tobytes() for w in network.get_weights())).hexdigest(), history)
+"""
+
+
+def test_the_same_seed_gives_the_same_network_to_the_last_bit_in_another_process():
+    command = [sys.executable, "-c", TRAINING]
+    environment = {**os.environ, "PYTHONPATH": str(Path(helpers.__file__).parent)}
+    outputs = []
+    for seed in ("7", "7", "8"):
+        done = subprocess.run([*command, seed], capture_output=True, text=True, env=environment, check=True)
+        outputs.append(done.stdout.splitlines()[-1])
+    assert outputs[0] == outputs[1] != outputs[2]

@@ -322,3 +322,74 @@ def test_a_second_run_is_told_that_one_is_under_way(monkeypatch):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(BookError, match="Another run is under way"):
             notebooks.book("test")
+
+
+# --- stale runs and the edition --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished(small_project, monkeypatch):
+    """A report run of the chapter `small` that is finished: notebook, record and table."""
+    (small_project / "profiles" / "report.yml").write_text((small_project / "profiles" / "test.yml").read_text())
+    (small_project / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/small\n")
+    monkeypatch.setattr(notebooks, "EDITION", small_project / "edition")
+    write_data("report", "digest")
+    folder = notebooks.runs_folder() / "report"
+    run = notebooks.normalise(executed(notebooks.read_source("small"), ["4\n", ""]))
+    for name in ("notebooks", "results"):
+        (folder / name).mkdir()
+    nbformat.write(run, folder / "notebooks" / "small.ipynb")
+    record = {"profile": "report", "run": {"chapter": "small", "seed": None, "key": notebooks.run_key("small", "report")}}
+    (folder / "results" / "small.json").write_text(json.dumps(record))
+    (folder / "results" / "small.csv").write_text("photo\n")
+    return folder
+
+
+def test_a_run_of_the_same_code_is_kept_and_one_of_other_code_deleted(small_project, finished):
+    edit(small_project, "# twice", "# doubled")
+    notebooks.drop_stale("report")
+    assert (finished / "notebooks" / "small.ipynb").exists()
+    edit(small_project, "epochs * 2", "epochs * 3")
+    notebooks.drop_stale("report")
+    assert not (finished / "notebooks" / "small.ipynb").exists() and not (finished / "results" / "small.json").exists()
+
+
+def test_a_lost_runs_folder_is_filled_from_the_edition_unless_the_code_has_changed(small_project, finished, capsys):
+    notebooks.promote()
+    kept = {p.name for p in small_project.glob("edition/*/*")}
+    assert kept == {"small.ipynb", "small.json", "small.csv"}
+    for path in [*finished.glob("notebooks/*"), *finished.glob("results/*")]:
+        path.unlink()
+    notebooks.restore()
+    assert {p.name for p in finished.glob("*/*")} == kept and "small" in capsys.readouterr().out
+    edit(small_project, "epochs * 2", "epochs * 3")
+    notebooks.drop_stale("report")
+    notebooks.restore()
+    assert not list(finished.glob("notebooks/*"))
+
+
+def test_promoting_names_what_is_missing(small_project, finished, capsys):
+    (small_project / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/small\n- file: chapters/training\n")
+    notebooks.promote()
+    assert "Not finished yet: training-seed0, training-seed1." in capsys.readouterr().out
+    (finished / "results" / "small.json").unlink()
+    with pytest.raises(BookError, match="finished no chapter"):
+        notebooks.promote()
+
+
+@pytest.mark.parametrize("name, old, new, words", [
+    ("book/chapters/small.md", "epochs * 2", "epochs * 3", "small .other code."),
+    ("profiles/report.yml", "epochs: 2", "epochs: 4", "small .other parameters."),
+])  # fmt: skip
+def test_the_edition_is_not_shown_with_other_code_or_parameters(small_project, finished, name, old, new, words):
+    notebooks.promote()
+    edit(small_project, old, new, name)
+    with pytest.raises(BookError, match=words):
+        notebooks.html()
+
+
+def test_a_chapter_that_the_edition_lacks_is_named(small_project, finished):
+    notebooks.promote()
+    (small_project / "edition" / "notebooks" / "small.ipynb").unlink()
+    with pytest.raises(BookError, match="small .not in it yet."):
+        notebooks.html()
