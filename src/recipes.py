@@ -40,10 +40,10 @@ def vgg19_unlocked(c):
 
 CANDIDATES = [  # training, its chapter, what differs from profiles/report.yml and the chapter's own parameters
     (small_cnn_augmented, "augmentation", {"epochs": 60, "learning_rate": 3e-4, "dropout": 0.5}),
-    (small_cnn_augmented, "augmentation", {"epochs": 60, "learning_rate": 3e-4, "dropout": 0.0}),
     (vgg19_unlocked, "fine_tuning", {"views": 3, "head_epochs": 20, "epochs": 18}),
     (vgg19_frozen, "transfer", {"epochs": 30, "head_units": 256}),
     (vgg19_frozen, "transfer", {"epochs": 30, "head_units": 512}),
+    (small_cnn_augmented, "augmentation", {"epochs": 150, "learning_rate": 3e-4, "dropout": 0.5}),
 ]
 
 

@@ -154,7 +154,7 @@ def test_figures_stay_legible(site, chromium, scheme):
 
 def test_the_film_plays_by_keyboard_and_shows_three_frames_without_scripts(site, chromium):
     visit = Visit(chromium).open(f"{site}/chapters/film.html")
-    shown, page = visit.page.locator(".film figure:visible"), visit.page
+    shown, page = visit.page.locator(".film .frame:visible"), visit.page
     assert shown.count() == 1 and page.locator(".film output").inner_text() == "before training"
     page.locator(".film button.on").press("Enter")
     assert shown.count() == 1 and page.locator(".film output").inner_text().startswith("epoch 1,")
@@ -167,5 +167,5 @@ def test_the_film_plays_by_keyboard_and_shows_three_frames_without_scripts(site,
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{site}/chapters/film.html")
-    assert page.locator(".film figure:visible").count() == 3 and page.locator(".film-controls").count() == 0
+    assert page.locator(".film .frame:visible").count() == 3 and page.locator(".film-controls").count() == 0
     context.close()

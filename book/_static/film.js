@@ -1,8 +1,8 @@
-// A player for films in the pages: <div class="film"> with one <figure> per frame. Without this script the page shows
+// A player for films in the pages: <div class="film"> with one <div class="frame"> per frame. Without this script the page shows
 // the frames of class "key". Buttons and slider are ordinary controls, so they work with the keyboard and a reader.
 document.addEventListener("DOMContentLoaded", () => {
   for (const film of document.querySelectorAll(".film")) {
-    const frames = [...film.querySelectorAll("figure")];
+    const frames = [...film.querySelectorAll(".frame")];
     const controls = document.createElement("div");
     controls.className = "film-controls";
     controls.innerHTML =
@@ -17,7 +17,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const now = (index + frames.length) % frames.length;
       frames.forEach((frame, i) => { frame.hidden = i !== now; });
       slider.value = now;
-      output.textContent = frames[now].querySelector("figcaption").textContent;
+      output.textContent = frames[now].querySelector("p").textContent;
       slider.setAttribute("aria-valuetext", output.textContent);
     };
     const stop = () => { clearInterval(timer); timer = null; play.textContent = "play"; };
