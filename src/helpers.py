@@ -443,9 +443,14 @@ def save_record(chapter, profile, seed, test, outcomes, **more):
 
     Returns:
         The list of experiments as written, accuracies from 0 to 1.
+
+    Raises:
+        BookError: a training has diverged.
     """
     experiments, rows = [], [["experiment", "photo", "label", "probability"]]
     for name, result in outcomes.items():
+        if not np.isfinite(result["probability"]).all():
+            raise BookError(f"The training of {name} (seed {seed}) has diverged: its answers are not numbers. Try a smaller learning rate.")
         probability = np.clip(result["probability"].astype(np.float64), 1e-7, 1 - 1e-7)
         truth = test.labels.astype(np.float64)
         experiments.append(
@@ -579,5 +584,6 @@ def plot_curves(outcomes, reference=None):
         axes[0].axhline(reference, color="grey", linewidth=1, label="report, test")
     for axis, name in zip(axes, ("accuracy", "loss (cross-entropy)")):
         axis.set(xlabel="epoch", ylabel=name)
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].legend(fontsize=8)
     return figure

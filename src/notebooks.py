@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import importlib.util
 import json
+import linecache
 import os
 import re
 import shutil
@@ -111,6 +112,28 @@ def parameters_for(chapter, profile, seed=None):
         raise BookError(f"profiles/{profile}.yml sets {', '.join(unknown)} for {chapter}, which has no such parameter.")
     shared = {"profile": profile, **settings["shared"], **({} if seed is None else {"seed": seed})}
     return {**{k: v for k, v in shared.items() if k in declared}, **own}
+
+
+def definitions(chapter, **values):
+    """The names that a chapter defines, without what it computes: for solutions and for the choice of recipes.
+
+    Runs the chapter's parameters with other values, its setting up (the next code cell), and the functions and classes
+    of all later cells.
+
+    Returns:
+        dict of names; it is the global namespace of the chapter's functions.
+    """
+    names = {}
+    for number, cell in enumerate(code_cells(read_source(chapter))):
+        name = f"<{chapter}, cell {number}>"
+        linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)  # helpers.cached reads it
+        tree = ast.parse(cell.source)
+        if number > 1:
+            tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        exec(compile(tree, name, "exec"), names)
+        if is_parameters(cell):
+            names.update(values)
+    return names
 
 
 # --- when to run -----------------------------------------------------------------------------------------------

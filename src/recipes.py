@@ -5,9 +5,7 @@ validation accuracy; no test photo is looked at. Each finished candidate is writ
 and not repeated. The choice itself stands in profiles/report.yml.
 """
 
-import ast
 import json
-import linecache
 import sys
 
 import joblib
@@ -47,21 +45,6 @@ CANDIDATES = [  # training, its chapter, what differs from profiles/report.yml a
 ]
 
 
-def definitions(chapter, **values):
-    """Run a chapter's parameters, with other values, its setting up, and the functions of all later cells."""
-    names = {}
-    for number, cell in enumerate(notebooks.code_cells(notebooks.read_source(chapter))):
-        name = f"<{chapter}, cell {number}>"
-        linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)  # helpers.cached reads it
-        tree = ast.parse(cell.source)
-        if number > 1:
-            tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-        exec(compile(tree, name, "exec"), names)
-        if notebooks.is_parameters(cell):
-            names.update(values)
-    return names
-
-
 def main():
     done = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
     for seed in SEEDS:
@@ -70,7 +53,7 @@ def main():
             if any({k: d[k] for k in entry} == entry for d in done):
                 continue
             print(f"{training.__name__}, seed {seed}: {changes}", file=sys.stderr, flush=True)
-            result = training(definitions(chapter, **{**notebooks.parameters_for(chapter, "report", seed), **changes}))
+            result = training(notebooks.definitions(chapter, **{**notebooks.parameters_for(chapter, "report", seed), **changes}))
             curve = result["history"]["val_accuracy"]
             entry |= {"best": max(curve), "best_epoch": result["best_epoch"], "last_five": float(np.mean(curve[-5:]))}
             entry |= {"seconds": result["seconds"], "val_accuracy": [round(v, 4) for v in curve]}

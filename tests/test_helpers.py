@@ -320,6 +320,13 @@ def test_code_of():
 # --- records ---------------------------------------------------------------------------------------------------
 
 
+def test_a_training_that_has_diverged_is_not_recorded():
+    test = assets.Part(np.zeros((2, 1, 1, 3), np.uint8), np.array([0, 1], np.uint8), ("a", "b"))
+    with pytest.raises(BookError, match="training of small_cnn .seed 0. has diverged"):
+        helpers.save_record("training", "test", 0, test, {"small_cnn": {"probability": np.array([0.5, np.nan], np.float32)}})
+    assert not list(helpers.results_folder("test").glob("*"))
+
+
 def test_save_record():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 40).astype(np.uint8)
