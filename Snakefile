@@ -16,6 +16,7 @@ NEEDS = {  # chapters that read other chapters' results
     "results": notebooks.PER_SEED,
     "activations": ("augmentation", "fine_tuning"),
     "noise": ("transfer",),
+    "filters": ("noise",),
     "edition": [c for c in CHAPTERS if c != "edition"],
 }
 
