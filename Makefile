@@ -5,11 +5,11 @@ PYTHON  ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 RUN     := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help book html edition recipes test bench requirements clean
+.PHONY: help book html edition recipes test test-faults bench requirements clean
 
 help:           ## list the targets
 	@echo "Targets:"
-	@sed -n 's/^\([a-z]*\): .*## /  \1\t/p; s/^\([a-z]*\):  *## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16 | sort -u
+	@sed -n 's/^\([a-z-]*\): .*## /  \1\t/p; s/^\([a-z-]*\):  *## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16 | sort -u
 	@echo "Settings (make book PROFILE=report):"
 	@echo "  PROFILE       quick (minutes, the default), report (full size, hours on a CPU), test (seconds, drawn photos)"
 	@echo "  BOOK_DATA     a folder that holds cats_vs_dogs/ and weights/; without it: data/, then a download"
@@ -31,6 +31,9 @@ recipes: .venv/.installed  ## compare recipes on validation photos (hours; write
 test: .venv/.installed-test  ## run all tests, the whole book in the test profile and a browser among them
 	@$(RUN) -m pytest
 
+test-faults: .venv/.installed-test  ## kill a run twenty times, starve it, start it twice (half an hour)
+	@$(RUN) -m pytest -m faults
+
 bench: .venv/.installed  ## time the book's way of training against the usual one
 	@$(RUN) src/bench.py
 
@@ -39,7 +42,7 @@ requirements:  ## pin requirements*.in anew, with hashes (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes -q --upgrade --custom-compile-command "make requirements" requirements-test.in -o requirements-test.txt
 
 clean:  ## delete what runs have made (runs/, _build/), keep data/ and .venv/
-	rm -rf runs _build .snakemake
+	rm -rf runs _build
 
 .venv/.installed: requirements.txt
 	@test -n "$(PYTHON)" || { echo "The book needs Python 3.11, 3.12 or 3.13, and none is on the PATH. Install one, or name it: make book PYTHON=/path/to/python3.11"; exit 1; }

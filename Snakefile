@@ -5,7 +5,7 @@
 # never repeated after a kill.
 import sys
 
-sys.path.insert(0, "src")
+sys.path.insert(0, f"{workflow.basedir}/src")
 import notebooks
 
 PROFILE = config.get("profile", "quick")
@@ -34,15 +34,15 @@ rule pages:
     input:
         [f"{RUNS}/notebooks/{run}.ipynb" for c in CHAPTERS for run in notebooks.runs_of(c, PROFILE)],
         [str(p) for p in sorted(notebooks.BOOK.rglob("*")) if p.is_file() and ".ipynb_checkpoints" not in p.parts],
-        "_config.yml",
-        "_toc.yml",
+        notebooks.PROJECT / "_config.yml",
+        notebooks.PROJECT / "_toc.yml",
     output:
         PAGES,
     params:
         banner=notebooks.banner(PROFILE),
     threads: workflow.cores
     shell:
-        "exec {sys.executable} src/notebooks.py render --profile {PROFILE}"
+        "exec {sys.executable:q} {notebooks.__file__:q} render --profile {PROFILE}"
 
 
 # One at a time on a CPU: two trainings at once are slower than one after the other. Tiny ones wait for imports instead.
@@ -51,7 +51,7 @@ THREADS = 1 if PROFILE == "test" else workflow.cores
 
 rule chapter:
     input:
-        source=ancient("book/chapters/{chapter}.md"),
+        source=ancient(f"{notebooks.BOOK}/chapters/{{chapter}}.md"),
         needs=lambda w: [r for c in NEEDS.get(w.chapter, ()) for r in records(c)],
     output:
         notebook=RUNS + "/notebooks/{chapter}.ipynb",
@@ -60,12 +60,12 @@ rule chapter:
     message:
         "{wildcards.chapter}"
     shell:
-        "exec {sys.executable} src/notebooks.py execute {wildcards.chapter} --profile {PROFILE}"
+        "exec {sys.executable:q} {notebooks.__file__:q} execute {wildcards.chapter} --profile {PROFILE}"
 
 
 rule chapter_with_seed:
     input:
-        source=ancient("book/chapters/{chapter}.md"),
+        source=ancient(f"{notebooks.BOOK}/chapters/{{chapter}}.md"),
     output:
         notebook=RUNS + "/notebooks/{chapter}-seed{seed}.ipynb",
         record=RUNS + "/results/{chapter}-seed{seed}.json",
@@ -73,4 +73,4 @@ rule chapter_with_seed:
     message:
         "{wildcards.chapter}, seed {wildcards.seed}"
     shell:
-        "exec {sys.executable} src/notebooks.py execute {wildcards.chapter} --profile {PROFILE} --seed {wildcards.seed}"
+        "exec {sys.executable:q} {notebooks.__file__:q} execute {wildcards.chapter} --profile {PROFILE} --seed {wildcards.seed}"

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import sys
 import tempfile
 import urllib.parse
@@ -30,6 +31,8 @@ CLASSES = ("cat", "dog")  # label 0 and label 1 throughout the book
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # decided by content, whatever the file is called
 MAX_PIXELS = 50_000_000  # larger images would take gigabytes of memory to decode
+MAX_UNPACKED = 4_000_000_000  # bytes; the whole collection has 0.9 GB
+TIMEOUT = 20  # seconds without an answer after which a download is given up
 MIN_SIDE = 8  # pixels; nothing can be seen in less
 NEAR_DUPLICATE_BITS = 12  # of 256; see near_duplicates
 
@@ -99,7 +102,7 @@ def fetch(url, target, known_hash=None, size=None, attempts=2):
 
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=20)
+    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
     for attempt in range(1, attempts + 1):
         print(f"Fetching {url}", file=sys.stderr)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
@@ -134,11 +137,16 @@ def unpack(archive, folder):
         inside = Path(scratch) / "content"
         try:
             with zipfile.ZipFile(archive) as content:
+                size = sum(member.file_size for member in content.infolist())
+                if size > MAX_UNPACKED:
+                    raise BookError(f"{archive} would unpack to {size:,} bytes, which no collection of these photos has. Delete it.")
                 for member in tqdm(content.infolist(), desc="Unpacking", unit=" files", disable=None):
                     if not (inside / member.filename).resolve().is_relative_to(inside.resolve()):
                         raise BookError(f"{archive} holds {member.filename!r}, which would land outside {folder}.")
+                    if stat.S_ISLNK(member.external_attr >> 16):
+                        raise BookError(f"{archive} holds {member.filename!r}, a link to another place. Delete the file.")
                     content.extract(member, inside)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotADirectoryError, IsADirectoryError) as error:
             raise BookError(f"{archive} is damaged ({error}). Delete it and run again.") from error
         inside.replace(folder)
 
@@ -438,6 +446,8 @@ def write_atomically(path, content):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
             content(file) if callable(content) else file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # or the new name could come to the disk before the content
         part.replace(path)
     except OSError as error:
         with suppress(OSError):

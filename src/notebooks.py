@@ -585,6 +585,7 @@ def book(profile):
 def snakemake(profile, log):
     """Run the Snakefile; show the chapters' lines, keep Snakemake's own in ``log``. Returns what to say of a failure."""
     command = [sys.executable, "-m", "snakemake", "--cores", "all", "--config", f"profile={profile}", "--keep-going"]
+    command += ["--snakefile", PROJECT / "Snakefile", "--directory", runs_folder()]  # what it notes down lies in runs/
     command += ["--nolock", "--rerun-incomplete"]  # the lock is ours: it ends with this process, however that ends
     shown = False
     with (
