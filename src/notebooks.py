@@ -45,6 +45,9 @@ UNUSED = re.compile(
     r'\s*<script>const THEBE_JS_URL[^<]*</script>|\s*<script[^>]*sphinx-thebe[^>]*></script>'
     r'|\s*<link[^>]*sphinx-thebe[^>]*>|\s*<link rel="preload" as="font"[^>]*>'
 )
+# Outputs are pictures, text and tables. Anything that a browser would run has no place in them.
+SHOWN = ("text/plain", "text/html", "image/png", "image/jpeg", "application/papermill.record/text/plain", "application/papermill.record/text/html")
+ACTIVE = re.compile(r"<\s*(script|iframe|object|embed|form|meta|link|base)\b|<[^>]*\son\w+\s*=|javascript:", re.IGNORECASE)
 BUILD = Path(os.environ.get("BOOK_BUILD") or PROJECT / "_build").resolve()
 EDITION = PROJECT / "edition"  # the executed notebooks and records of the report profile, kept in git
 
@@ -369,7 +372,7 @@ def weave(source, executed, name):
     """A page: text, tags and captions of the source, outputs of the run.
 
     Raises:
-        BookError: the code cells differ, so the outputs belong to other code.
+        BookError: the code cells differ, so the outputs belong to other code; or an output could run a script.
     """
     ours, theirs = code_cells(source), code_cells(executed)
     same = len(ours) == len(theirs) and all(
@@ -379,6 +382,10 @@ def weave(source, executed, name):
     if not same:
         raise BookError(f"The code of the chapter {name} has changed since it was executed. Execute it again.")
     for cell, run in zip(ours, theirs):
+        for output in run.outputs:
+            for kind, content in output.get("data", {}).items():
+                if kind not in SHOWN or kind.startswith("text/") and ACTIVE.search(str(content)):
+                    raise BookError(f"An output of the chapter {name} could run a script in the page ({kind}): {cell.source[:80]!r} …")
         cell.outputs, cell.execution_count = run.outputs, run.execution_count
         if is_parameters(cell):
             cell.source = run.source

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import pytest
 from PIL import Image
 
 import assets
-import notebooks
 from assets import BookError
 from conftest import PROJECT, copy_project
 from test_assets import picture, zipped

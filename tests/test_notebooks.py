@@ -282,6 +282,25 @@ def test_with_values(source, values, expected):
     assert notebooks.with_values(source, values) == expected
 
 
+@pytest.mark.parametrize(
+    "kind, content",
+    [
+        ("text/html", "<table></table><script>alert(1)</script>"),
+        ("text/html", '<img src="x" onerror="alert(1)">'),
+        ("text/html", '<a href="JavaScript:alert(1)">more</a>'),
+        ("text/html", "< IFRAME src='x'>"),
+        ("text/markdown", "a [link](javascript:alert(1))"),
+        ("application/javascript", "alert(1)"),
+        ("image/svg+xml", "<svg onload='alert(1)'></svg>"),
+        ("application/vnd.jupyter.widget-view+json", "{}"),
+    ],
+)
+def test_no_output_can_run_a_script_in_a_page(small_project, run, kind, content):
+    notebooks.code_cells(run)[1].outputs.append(new_output("display_data", data={kind: content, "text/plain": "harmless"}))
+    with pytest.raises(BookError, match="chapter small could run a script"):
+        notebooks.weave(notebooks.read_source("small"), run, "small")
+
+
 def test_markdown_before_code_cells_is_kept_in_order():
     source = new_notebook(cells=[new_markdown_cell("a"), new_code_cell("1"), new_markdown_cell("b")])
     ran = new_notebook(cells=[new_code_cell("1", execution_count=1)], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
