@@ -450,7 +450,9 @@ def build_html(pages, out, announcement):
         complaints = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Exception", line)] or text.splitlines()[-20:]
         raise BookError("The pages could not be built without warnings:\n" + "\n".join(complaints) + f"\nAll of it: {os.path.relpath(log)}")
     for page in made.rglob("*.html"):
-        page.write_text(UNUSED.sub("", page.read_text(encoding="utf-8")), encoding="utf-8")
+        text = UNUSED.sub("", page.read_text(encoding="utf-8"))
+        text = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # its children are no list items
+        page.write_text(text, encoding="utf-8")
     shutil.rmtree(html, ignore_errors=True)
     made.rename(html)
 

@@ -8,6 +8,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -85,6 +86,18 @@ class Visit:
         }"""
         found += [f"image not shown: {source}" for source in self.page.evaluate(broken)]
         return found
+
+
+@pytest.mark.parametrize("size, scheme", [("laptop", "light"), ("phone", "dark")])
+def test_axe_finds_nothing_serious(book, site, chromium, size, scheme):
+    """Deque's rules for readers with a screen reader, a keyboard or weak eyes, on every page."""
+    visit, faults = Visit(chromium, size, scheme), []
+    for name in [*book.pages(), "search"]:
+        found = Axe().run(visit.open(f"{site}/{name}.html").page).response["violations"]
+        faults += [f"{name}: {v['id']} ({v['impact']}), {len(v['nodes'])} times, first: {v['nodes'][0]['html'][:150]}"
+                   for v in found if v["impact"] in ("serious", "critical")]
+    visit.context.close()
+    assert not faults, "\n".join(faults[:40])
 
 
 @pytest.mark.parametrize("size, scheme", [("laptop", "light"), ("phone", "dark")])

@@ -1,3 +1,14 @@
+// Tables that scroll sideways on a narrow screen can be reached and scrolled with the keyboard.
+document.addEventListener("DOMContentLoaded", () => {
+  const reach = () => {
+    for (const table of document.querySelectorAll("article table")) {
+      if (table.scrollWidth > table.clientWidth) table.tabIndex = 0; else table.removeAttribute("tabindex");
+    }
+  };
+  reach();
+  addEventListener("resize", reach);
+});
+
 // A player for films in the pages: <div class="film"> with one <div class="frame"> per frame. Without this script the page shows
 // the frames of class "key". Buttons and slider are ordinary controls, so they work with the keyboard and a reader.
 document.addEventListener("DOMContentLoaded", () => {
