@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, f"{workflow.basedir}/src")
 import notebooks
+import pages
 
 PROFILE = config.get("profile", "quick")
 RUNS = f"{notebooks.runs_folder()}/{PROFILE}"
@@ -39,7 +40,7 @@ rule pages:
     output:
         PAGES,
     params:
-        banner=notebooks.banner(PROFILE),
+        banner=pages.banner(PROFILE),
     threads: workflow.cores
     shell:
         "exec {sys.executable:q} {notebooks.__file__:q} render --profile {PROFILE}"

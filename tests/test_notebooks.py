@@ -9,6 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import notebooks
+import pages
 from assets import BookError
 
 SOURCE = """---
@@ -242,7 +243,7 @@ def test_prose_may_change_after_the_run(small_project, run):
     edit(small_project, "Some prose.", "Quite other prose.")
     edit(small_project, "# twice", "# doubled")
     edit(small_project, "# A chapter", "# A better title\n\nAn added paragraph.\n\n## And a section")
-    page = notebooks.weave(notebooks.read_source("small"), run, "small")
+    page = pages.weave(notebooks.read_source("small"), run, "small")
     parameters, first, _ = notebooks.code_cells(page)
     assert "Quite other prose." in "".join(cell.source for cell in page.cells)
     assert first.outputs[0].text == "4\n" and first.source.startswith("import helpers")
@@ -264,7 +265,7 @@ def test_prose_may_change_after_the_run(small_project, run):
 def test_changed_code_is_never_shown_with_old_outputs(small_project, run, old, new):
     edit(small_project, old, new)
     with pytest.raises(BookError, match="code of the chapter small has changed"):
-        notebooks.weave(notebooks.read_source("small"), run, "small")
+        pages.weave(notebooks.read_source("small"), run, "small")
 
 
 @pytest.mark.parametrize(
@@ -298,13 +299,13 @@ def test_with_values(source, values, expected):
 def test_no_output_can_run_a_script_in_a_page(small_project, run, kind, content):
     notebooks.code_cells(run)[1].outputs.append(new_output("display_data", data={kind: content, "text/plain": "harmless"}))
     with pytest.raises(BookError, match="chapter small could run a script"):
-        notebooks.weave(notebooks.read_source("small"), run, "small")
+        pages.weave(notebooks.read_source("small"), run, "small")
 
 
 def test_markdown_before_code_cells_is_kept_in_order():
     source = new_notebook(cells=[new_markdown_cell("a"), new_code_cell("1"), new_markdown_cell("b")])
     ran = new_notebook(cells=[new_code_cell("1", execution_count=1)], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
-    assert [c.source for c in notebooks.weave(source, ran, "x").cells] == ["a", "1", "b"]
+    assert [c.source for c in pages.weave(source, ran, "x").cells] == ["a", "1", "b"]
 
 
 # --- command line ----------------------------------------------------------------------------------------------
@@ -404,11 +405,11 @@ def test_the_edition_is_not_shown_with_other_code_or_parameters(small_project, f
     notebooks.promote()
     edit(small_project, old, new, name)
     with pytest.raises(BookError, match=words):
-        notebooks.html()
+        pages.html()
 
 
 def test_a_chapter_that_the_edition_lacks_is_named(small_project, finished):
     notebooks.promote()
     (small_project / "edition" / "notebooks" / "small.ipynb").unlink()
     with pytest.raises(BookError, match="small .not in it yet."):
-        notebooks.html()
+        pages.html()

@@ -1,0 +1,168 @@
+"""From runs to pages: weave the text of the sources with the outputs of a run, and build the HTML."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import yaml
+
+import notebooks
+from assets import PROJECT, BookError, runs_folder, write_atomically
+
+# What the theme puts on every page and the book does not use: thebe, a way to run cells on another host, whose script
+# stands there twice and so fails; and a preloading of fonts that browsers refuse for pages opened from a disk.
+UNUSED = re.compile(
+    r'\s*<script>const THEBE_JS_URL[^<]*</script>|\s*<script[^>]*sphinx-thebe[^>]*></script>'
+    r'|\s*<link[^>]*sphinx-thebe[^>]*>|\s*<link rel="preload" as="font"[^>]*>'
+)
+# Outputs are pictures, text and tables. Anything that a browser would run has no place in them.
+SHOWN = ("text/plain", "text/html", "image/png", "image/jpeg", "application/papermill.record/text/plain", "application/papermill.record/text/html")
+ACTIVE = re.compile(r"<\s*(script|iframe|object|embed|form|meta|link|base)\b|<[^>]*\son\w+\s*=|javascript:", re.IGNORECASE)
+
+
+def weave(source, executed, name):
+    """A page: text, tags and captions of the source, outputs of the run.
+
+    Raises:
+        BookError: the code cells differ, so the outputs belong to other code; or an output could run a script.
+    """
+    ours, theirs = notebooks.code_cells(source), notebooks.code_cells(executed)
+    same = len(ours) == len(theirs) and all(
+        notebooks.parameters_of(nb_of(a)).keys() == notebooks.parameters_of(nb_of(b)).keys() if notebooks.is_parameters(a) else notebooks.cell_code(a) == notebooks.cell_code(b)
+        for a, b in zip(ours, theirs)
+    )
+    if not same:
+        raise BookError(f"The code of the chapter {name} has changed since it was executed. Execute it again.")
+    for cell, run in zip(ours, theirs):
+        for output in run.outputs:
+            for kind, content in output.get("data", {}).items():
+                if kind not in SHOWN or kind.startswith("text/") and ACTIVE.search(str(content)):
+                    raise BookError(f"An output of the chapter {name} could run a script in the page ({kind}): {cell.source[:80]!r} …")
+        cell.outputs, cell.execution_count = run.outputs, run.execution_count
+        if notebooks.is_parameters(cell):
+            cell.source = run.source
+    for number, cell in enumerate(source.cells):
+        cell.id = f"cell-{number}"
+    source.metadata["kernelspec"] = executed.metadata["kernelspec"]
+    return source
+
+
+def nb_of(cell):
+    return nbformat.v4.new_notebook(cells=[cell])
+
+
+def render(profile):
+    """Weave every chapter with its run and build the HTML into ``_build/<profile>/html``."""
+    notebooks.say("  building the pages …")
+    executed = runs_folder() / profile / "notebooks"
+    pages = {chapter: weave(notebooks.read_source(chapter), read_run(executed, chapter, profile), chapter) for chapter in notebooks.chapters()}
+    build_html(pages, notebooks.BUILD / profile, banner(profile))
+
+
+def read_run(folder, chapter, profile):
+    """The executed notebook whose outputs a chapter's page shows: that of the first seed."""
+    path = folder / f"{notebooks.runs_of(chapter, profile)[0]}.ipynb"
+    if not path.exists():
+        raise BookError(f"The chapter {chapter} has not been executed yet: {path} is missing.")
+    return nbformat.read(path, as_version=4)
+
+
+def build_html(pages, out, announcement):
+    """Build the HTML into ``out/html``.
+
+    Args:
+        pages: {chapter: notebook}, woven.
+        out: folder of this build, ``_build/<profile>`` or ``_build/edition``.
+        announcement: a line of HTML for the top of every page, or "".
+
+    Raises:
+        BookError: Sphinx had to warn of something.
+    """
+    stage = out / "stage"
+    shutil.rmtree(stage, ignore_errors=True)
+    shutil.copytree(notebooks.BOOK, stage, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "chapters"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(PROJECT / name, stage / name)
+    (stage / "chapters").mkdir()
+    for chapter, page in pages.items():
+        nbformat.write(page, stage / "chapters" / f"{chapter}.ipynb")
+    config = yaml.safe_load((stage / "_config.yml").read_text(encoding="utf-8"))
+    config["sphinx"]["config"]["html_theme_options"] = {
+        **config["sphinx"]["config"].get("html_theme_options", {}), "announcement": announcement
+    }
+    (stage / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    log = out / "html.log"
+    with open(log, "w", encoding="utf-8") as file:
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", stage, "--path-output", out, "--all", "-W", "-n", "--keep-going"]
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+    html, made = out / "html", out / "_build" / "html"
+    if done.returncode or not (made / "index.html").exists():
+        text = re.sub(r"\x1b\[[\d;]*m", "", log.read_text(encoding="utf-8"))
+        text = text.replace(f"{stage}{os.sep}", "book/").replace(".ipynb:", ".md (cell and line) ")
+        complaints = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Exception", line)] or text.splitlines()[-20:]
+        raise BookError("The pages could not be built without warnings:\n" + "\n".join(complaints) + f"\nAll of it: {os.path.relpath(log)}")
+    for page in made.rglob("*.html"):
+        text = UNUSED.sub("", page.read_text(encoding="utf-8"))
+        text = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # its children are no list items
+        page.write_text(text, encoding="utf-8")
+    shutil.rmtree(html, ignore_errors=True)
+    made.rename(html)
+
+
+def banner(profile):
+    """One line for the top of every page of a run: profile, photos, weights."""
+    found = json.loads((runs_folder() / profile / "data.json").read_text(encoding="utf-8"))
+    weights = "ImageNet weights" if all(found["weights"].values()) else "an untrained VGG"
+    return (
+        f"<strong>A run of your own</strong>, profile “{profile}”: {found['photos'][0]}; {weights}. "
+        "The numbers are this run's; the text describes a run at full size."
+    )
+
+
+def html():
+    """Build the pages of ``edition/`` into ``_build/edition/html`` if anything has changed since they were built.
+
+    Returns:
+        The page to open.
+
+    Raises:
+        BookError: chapters are missing in the edition, or their code is no longer that of the edition.
+    """
+    pages, stale = {}, []
+    for chapter in notebooks.chapters():
+        run = notebooks.runs_of(chapter, "report")[0]
+        if not (notebooks.EDITION / "notebooks" / f"{run}.ipynb").exists():
+            stale.append(f"{chapter} (not in it yet)")
+            continue
+        executed = read_run(notebooks.EDITION / "notebooks", chapter, "report")
+        seed = 0 if chapter in notebooks.PER_SEED else None
+        try:
+            pages[chapter] = weave(notebooks.read_source(chapter), executed, chapter)
+        except BookError:
+            stale.append(f"{chapter} (other code)")
+            continue
+        wanted, ran = notebooks.parameters_for(chapter, "report", seed), notebooks.parameters_of(executed)
+        if any(ran.get(name) != value for name, value in wanted.items() if name != "seed"):
+            stale.append(f"{chapter} (other parameters)")
+    if stale:
+        raise BookError(
+            f"The edition does not match these chapters: {', '.join(stale)}.\n"
+            "Its outputs belong to other code. Execute them again with make book PROFILE=report, then make edition; "
+            "or take the edits of code back (edits of text are free)."
+        )
+    sources = [p for p in sorted(notebooks.BOOK.rglob("*")) if p.is_file() and p.suffix != ".md" or p.parent == notebooks.BOOK]
+    parts = [p.read_bytes() for p in [*sources, PROJECT / "_config.yml", PROJECT / "_toc.yml", Path(__file__)] if p.is_file()]
+    parts += [nbformat.writes(page).encode() for page in pages.values()]
+    key, known = hashlib.sha256(b"\0".join(parts)).hexdigest(), notebooks.BUILD / "edition" / "key"
+    page = notebooks.BUILD / "edition" / "html" / "index.html"
+    if not (page.exists() and known.exists() and known.read_text() == key):
+        notebooks.say("  building the pages of the edition …")
+        build_html(pages, notebooks.BUILD / "edition", "")
+        write_atomically(known, key.encode())
+    return page
