@@ -490,12 +490,14 @@ def save_model(model, name, profile, seed):
 
 
 def load_model(name, profile, seed):
-    """Load what ``save_model`` saved; no code in the file is run.
+    """Load what ``save_model`` saved, in this run or in the edition; no code in the file is run.
 
     Raises:
         BookError: the chapter that makes it has not been executed.
     """
     path = results_folder(profile) / f"{name}-seed{seed}.keras"
+    if not path.exists() and profile != "test":
+        path = assets.PROJECT / "edition" / "results" / path.name  # a chapter that is run alone
     if not path.exists():
         raise BookError(f"{path} is missing. Execute the chapter that trains {name} with seed {seed} first (make book does).")
     return keras.models.load_model(path, compile=False, safe_mode=True)

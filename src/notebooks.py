@@ -371,9 +371,14 @@ def promote():
             (done if notebook.exists() and record.exists() else missing).append(run)
     if not done:
         raise BookError("The report profile has finished no chapter yet. Run: make book PROFILE=report")
+    import pages  # imported late: it imports this module
+
     for run in done:
-        for source in [folder / "notebooks" / f"{run}.ipynb", *sorted((folder / "results").glob(f"{run}.*"))]:
-            write_atomically(EDITION / source.parent.name / source.name, source.read_bytes())
+        notebook = pages.standalone(nbformat.read(folder / "notebooks" / f"{run}.ipynb", as_version=4))
+        write_atomically(EDITION / "notebooks" / f"{run}.ipynb", nbformat.writes(notebook).encode())
+        for source in sorted((folder / "results").glob(f"{run}.*")):
+            if source.suffix in (".json", ".csv"):
+                write_atomically(EDITION / "results" / source.name, source.read_bytes())
     model = folder / "results" / "small_cnn_augmented-seed0.keras"
     if model.exists():
         write_atomically(EDITION / "results" / model.name, model.read_bytes())
@@ -386,6 +391,8 @@ def promote():
 
 def restore():
     """Give the report profile the runs of ``edition/`` that still fit, so that a machine without ``runs/`` repeats none."""
+    import pages
+
     folder, restored = runs_folder() / "report", []
     for chapter in chapters():
         for run in runs_of(chapter, "report"):
@@ -394,11 +401,13 @@ def restore():
                 continue
             known = json.loads(record.read_text(encoding="utf-8"))["run"]
             if known.get("key") == run_key(chapter, "report", known["seed"]):
-                files = [EDITION / "notebooks" / f"{run}.ipynb", *sorted((EDITION / "results").glob(f"{run}.*"))]
+                files = sorted((EDITION / "results").glob(f"{run}.*"))
                 if run == "augmentation-seed0":
                     files += sorted((EDITION / "results").glob("*.keras"))
                 for source in files:
-                    write_atomically(folder / source.parent.name / source.name, source.read_bytes())
+                    write_atomically(folder / "results" / source.name, source.read_bytes())
+                notebook = pages.without_help(nbformat.read(EDITION / "notebooks" / f"{run}.ipynb", as_version=4))
+                write_atomically(folder / "notebooks" / f"{run}.ipynb", nbformat.writes(notebook).encode())
                 restored.append(run)
     if restored:
         print(f"Taken from edition/, where nothing has changed since: {', '.join(restored)}.")

@@ -70,7 +70,58 @@ def read_run(folder, chapter, profile):
     path = folder / f"{notebooks.runs_of(chapter, profile)[0]}.ipynb"
     if not path.exists():
         raise BookError(f"The chapter {chapter} has not been executed yet: {path} is missing.")
-    return nbformat.read(path, as_version=4)
+    return without_help(nbformat.read(path, as_version=4))
+
+
+ALONE = """\
+# This notebook is a chapter of a book and uses the book's modules. This cell finds them, or gets them.
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+if importlib.util.find_spec("helpers") is None:
+    here, repository = pathlib.Path.cwd(), {url!r}
+    project = next((p for p in (here, *here.parents, here / "book-project") if (p / "src" / "helpers.py").exists()), None)
+    if project is None and not repository:
+        raise SystemExit("Put this notebook into the folder of the book's project (it holds src/helpers.py) and run it there.")
+    if project is None:
+        project = here / "book-project"
+        subprocess.run(["git", "clone", "--depth", "1", "--branch", {branch!r}, repository, project], check=True)
+        packages = ["myst-nb", "jupytext", "joblib", "pooch", "statsmodels", "papermill"]  # Colab has the others
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *packages], check=True)
+    sys.path.insert(0, str(project / "src"))"""
+
+
+def repository():
+    """Address and branch of the public repository from ``_config.yml``; the address may be empty."""
+    return yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+
+
+def standalone(page):
+    """The executed notebook as a file of its own: its first code cell finds the book's modules, or gets them."""
+    copy = nbformat.from_dict(page)
+    place = next(i for i, cell in enumerate(copy.cells) if cell.cell_type == "code")
+    copy.cells.insert(place, nbformat.v4.new_code_cell(ALONE.format(**repository()), id="alone"))
+    return copy
+
+
+def without_help(notebook):
+    """The notebook without the cell that ``standalone`` adds."""
+    notebook.cells = [cell for cell in notebook.cells if cell.get("id") != "alone"]
+    return notebook
+
+
+def ways_to_run(chapter):
+    """A line of links: the notebook of the page; and, if the repository's address is set, Colab and Binder."""
+    public = repository()
+    links = [f'<a href="../_static/notebooks/{chapter}.ipynb" download>download this notebook</a>']
+    if public["url"]:
+        place, branch = public["url"].removeprefix("https://github.com/").removesuffix(".git").strip("/"), public["branch"]
+        run = notebooks.runs_of(chapter, "report")[0]
+        links += [f'<a href="https://colab.research.google.com/github/{place}/blob/{branch}/edition/notebooks/{run}.ipynb">open in Colab</a>',
+                  f'<a href="https://mybinder.org/v2/gh/{place}/{branch}?urlpath=lab/tree/book/chapters/{chapter}.md">open in Binder</a>']
+    return nbformat.v4.new_markdown_cell(f'<p class="run-it">Run it yourself: {" · ".join(links)}</p>', id="run-it")
 
 
 def build_html(pages, out, announcement):
@@ -89,10 +140,15 @@ def build_html(pages, out, announcement):
     shutil.copytree(notebooks.BOOK, stage, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "chapters"))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(PROJECT / name, stage / name)
-    (stage / "chapters").mkdir()
-    for chapter, page in pages.items():
-        nbformat.write(page, stage / "chapters" / f"{chapter}.ipynb")
     config = yaml.safe_load((stage / "_config.yml").read_text(encoding="utf-8"))
+    (stage / "chapters").mkdir()
+    (stage / "_static" / "notebooks").mkdir()
+    for chapter, page in pages.items():
+        nbformat.write(standalone(page), stage / "_static" / "notebooks" / f"{chapter}.ipynb")
+        page = nbformat.from_dict(page)
+        place = next(i for i, cell in enumerate(page.cells) if cell.cell_type == "code")
+        page.cells.insert(place, ways_to_run(chapter))
+        nbformat.write(page, stage / "chapters" / f"{chapter}.ipynb")
     config["sphinx"]["config"]["html_theme_options"] = {
         **config["sphinx"]["config"].get("html_theme_options", {}), "announcement": announcement
     }

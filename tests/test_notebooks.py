@@ -60,6 +60,7 @@ def small_project(tmp_path, monkeypatch):
     (root / "profiles").mkdir()
     (root / "src").mkdir()
     (root / "book" / "chapters" / "small.md").write_text(SOURCE)
+    (root / "_config.yml").write_text("repository: {url: \"\", branch: main}\n")
     (root / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/small\n- file: chapters/training\n- file: about\n")
     shared = "seeds: [0, 1]\nshared: {image_size: 48, train_size: 2}\nchapters: {small: {epochs: %s}}\n"
     (root / "profiles" / "test.yml").write_text(shared % 2)
@@ -67,6 +68,7 @@ def small_project(tmp_path, monkeypatch):
     for name in ("helpers", "assets"):
         (root / "src" / f"{name}.py").write_text(f'"""Words."""\n\nA = 1  # comment\nB = 1\n\n\ndef {USED[name]}(x, y=0):\n    return A\n')
     monkeypatch.setattr(notebooks, "PROJECT", root)
+    monkeypatch.setattr(pages, "PROJECT", root)
     monkeypatch.setattr(notebooks, "BOOK", root / "book")
     for profile in ("test", "quick"):
         write_data(profile, "digest")
@@ -386,6 +388,17 @@ def test_a_lost_runs_folder_is_filled_from_the_edition_unless_the_code_has_chang
     notebooks.drop_stale("report")
     notebooks.restore()
     assert not list(finished.glob("notebooks/*"))
+
+
+def test_a_notebook_of_the_edition_finds_the_modules_of_the_project_by_itself(small_project, finished, tmp_path):
+    notebooks.promote()
+    shown = nbformat.read(small_project / "edition" / "notebooks" / "small.ipynb", as_version=4)
+    help = next(cell for cell in shown.cells if cell.cell_type == "code")
+    assert len(shown.cells) == len(pages.read_run(small_project / "edition" / "notebooks", "small", "report").cells) + 1
+    command = [sys.executable, "-c", help.source + "\nimport helpers; print(helpers.A)"]
+    inside, outside = (subprocess.run(command, cwd=folder, capture_output=True, text=True) for folder in (small_project / "edition" / "notebooks", tmp_path))
+    assert inside.stdout == "1\n", inside.stderr
+    assert outside.returncode and "Put this notebook into the folder of the book's project" in outside.stderr
 
 
 def test_promoting_names_what_is_missing(small_project, finished, capsys):
