@@ -18,6 +18,11 @@ NEEDS = {  # chapters that read other chapters' results
     "activations": ("augmentation", "fine_tuning"),
     "noise": ("transfer",),
     "filters": ("noise",),
+    "augmentation_solutions": ("augmentation",),
+    "noise_solutions": ("transfer", "noise"),
+    "results_solutions": notebooks.PER_SEED,
+    "activations_solutions": ("augmentation", "fine_tuning"),
+    "edition_solutions": ("training",),
     "edition": [c for c in CHAPTERS if c != "edition"],
 }
 
