@@ -328,17 +328,18 @@ class Photos:
     left_out: tuple
 
 
-def load_photos(profile, image_size, drawn_per_class=60):
+def load_photos(profile, image_size, drawn_per_class=None):
     """All photos that this run works on, found, fetched or drawn, decoded and cached.
 
     Args:
         profile: "report" takes real photos only; "quick" draws some when none can be had; "test" always draws.
         image_size: height and width in pixels.
-        drawn_per_class: how many of each class to draw, where they are drawn.
+        drawn_per_class: how many of each class to draw, where they are drawn; by default what the profile needs.
 
     Raises:
         BookError: no usable photos, or (report) none at all and no way to fetch them.
     """
+    drawn_per_class = drawn_per_class or (60 if profile == "test" else 320)
     root = None if profile == "test" else find_photos()
     may_fetch = profile != "test" and os.environ.get("BOOK_DOWNLOAD") != "0"
     if root is None and may_fetch:
