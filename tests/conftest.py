@@ -1,9 +1,12 @@
 """Shared by the tests: isolation from the reader's own folders, a copy of the project, and the book built from it."""
 
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,16 +47,20 @@ class Copy:
 
     path: Path
     profile: str = "test"
-    environment: dict = field(default_factory=dict)
+    environment: dict = field(default_factory=dict)  # set for its commands; None takes a variable away
+
+    def settings(self):
+        """What a command in the copy needs besides itself: its folder, its environment, no input."""
+        environment = {k: v for k, v in os.environ.items() if k not in SETTINGS and k != "PYTHONPATH"}
+        environment.update(self.environment, PYTHONDONTWRITEBYTECODE="1")
+        environment = {k: v for k, v in environment.items() if v is not None}
+        return {"cwd": self.path, "env": environment, "stdin": subprocess.DEVNULL}
 
     def run(self, *command, check=True):
         """Run a command in the copy; returns the completed process, output and errors together in ``stdout``."""
-        environment = {k: v for k, v in os.environ.items() if k not in SETTINGS and k != "PYTHONPATH"}
-        environment.update(self.environment, PYTHONDONTWRITEBYTECODE="1")
         done = subprocess.run(
-            [str(part) for part in command], cwd=self.path, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            [str(part) for part in command], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.settings()
+        )
         if check and done.returncode:
             pytest.fail(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout[-8000:]}", pytrace=False)
         return done
@@ -64,6 +71,11 @@ class Copy:
     def build(self, check=True):
         """What `make book PROFILE=test` calls."""
         return self.notebooks("book", check=check)
+
+    def start(self, **options):
+        """Start ``build`` and do not wait for it; returns the process."""
+        command = [sys.executable, "src/notebooks.py", "book", "--profile", self.profile]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self.settings(), **options)
 
     @property
     def html(self):
@@ -107,6 +119,16 @@ def copy_project(target):
         skip = shutil.ignore_patterns(".venv", "runs", "_build", ".snakemake", "cats_vs_dogs", "weights", "__pycache__")
         shutil.copytree(PROJECT, target, ignore=skip, dirs_exist_ok=True)
     return Copy(target)
+
+
+@contextmanager
+def serving(handler):
+    """A web server on this machine while the block runs; yields its address. ``handler`` answers requests."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        running.daemon_threads = True
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
 
 
 @pytest.fixture

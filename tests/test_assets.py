@@ -6,7 +6,6 @@ import http.server
 import io
 import os
 import re
-import threading
 import zipfile
 import zlib
 
@@ -16,6 +15,7 @@ from PIL import Image
 
 import assets
 from assets import BookError
+from conftest import serving
 
 
 def picture(seed, side=96):
@@ -383,11 +383,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
+    with serving(Handler) as address:
+        yield address
 
 
 def test_fetch(server, tmp_path):
