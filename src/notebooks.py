@@ -27,6 +27,7 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
@@ -146,26 +147,38 @@ def cell_code(cell):
     return bare_code(cell.source) + (";" if re.search(r";\s*(#.*)?$", cell.source.rstrip()) else "")
 
 
+def words(tree):
+    """All names in a piece of code, those of attributes included."""
+    return {n.id if isinstance(n, ast.Name) else n.attr for n in ast.walk(tree) if isinstance(n, ast.Name | ast.Attribute)}
+
+
+@lru_cache  # once for all chapters, not once for each
+def parts_of(*sources):
+    """What modules define, {name: [(code, the names in it), …]}, and their other statements, imports left out."""
+    defined, always = defaultdict(list), []
+    for node in (node for source in sources for node in ast.parse(bare_code(source)).body):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = {node.name}
+        elif isinstance(node, ast.Assign):
+            names = {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        else:
+            always.append(ast.unparse(node))
+            continue
+        for name in names:
+            defined[name].append((ast.unparse(node), words(node)))
+    return defined, always
+
+
 def used_code(source):
     """What a chapter's code uses of helpers and assets: the definitions that it names, and what these name in turn."""
-    def words(node):
-        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
-
-    defined, always = defaultdict(list), []
-    for module in ("helpers", "assets"):
-        for node in ast.parse(bare_code((PROJECT / "src" / f"{module}.py").read_text(encoding="utf-8"))).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                defined[node.name].append(node)
-            elif isinstance(node, ast.Assign):
-                for name in {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}:
-                    defined[name].append(node)
-            elif not isinstance(node, ast.Import | ast.ImportFrom):
-                always.append(ast.unparse(node))
+    defined, always = parts_of(*((PROJECT / "src" / f"{m}.py").read_text(encoding="utf-8") for m in ("helpers", "assets")))
     used, ahead = set(), words(ast.parse(source))
     while ahead := {w for w in ahead if w in defined and w not in used}:
         used |= ahead
-        ahead = set().union(*(words(node) for w in ahead for node in defined[w]))
-    return always + [ast.unparse(node) for w in sorted(used) for node in defined[w]]
+        ahead = {word for w in ahead for _, names in defined[w] for word in names}
+    return always + [code for w in sorted(used) for code, _ in defined[w]]
 
 
 def run_key(chapter, profile, seed=None):
@@ -186,6 +199,7 @@ def run_key(chapter, profile, seed=None):
         decides.append(found["photos"])
     if "vgg(" in cells:
         decides.append(found["weights"])
+    decides += [run_key(other, profile) for other in re.findall(r"definitions\('(\w+)'", cells)]  # a solution and its chapter
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -373,8 +387,9 @@ def promote():
         raise BookError("The report profile has finished no chapter yet. Run: make book PROFILE=report")
     import pages  # imported late: it imports this module
 
+    public = pages.repository()
     for run in done:
-        notebook = pages.standalone(nbformat.read(folder / "notebooks" / f"{run}.ipynb", as_version=4))
+        notebook = pages.standalone(nbformat.read(folder / "notebooks" / f"{run}.ipynb", as_version=4), public)
         write_atomically(EDITION / "notebooks" / f"{run}.ipynb", nbformat.writes(notebook).encode())
         for source in sorted((folder / "results").glob(f"{run}.*")):
             if source.suffix in (".json", ".csv"):

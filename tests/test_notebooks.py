@@ -143,6 +143,16 @@ def test_edits_that_repeat_nothing(small_project, old, new):
     assert notebooks.run_key("small", "test") == before
 
 
+def test_a_solution_is_repeated_with_the_chapter_whose_functions_it_takes(small_project):
+    solution = SOURCE.replace("x = epochs * 2", 'chapter = notebooks.definitions("small", profile=profile)\nx = epochs')
+    (small_project / "book" / "chapters" / "small_solutions.md").write_text(solution)
+    before = notebooks.run_key("small_solutions", "test")
+    edit(small_project, "Some prose.", "Other prose.")
+    assert notebooks.run_key("small_solutions", "test") == before
+    edit(small_project, "x = epochs * 2", "x = epochs * 3")
+    assert notebooks.run_key("small_solutions", "test") != before
+
+
 def test_edits_of_helpers_that_the_chapter_does_not_use_repeat_nothing(small_project):
     before = notebooks.run_key("small", "test")
     edit(small_project, "B = 1", "B = 2", "src/helpers.py")
