@@ -26,7 +26,7 @@ edition: .venv/.installed  ## put what PROFILE=report has finished into edition/
 	@$(RUN) src/notebooks.py promote
 
 recipes: .venv/.installed  ## compare recipes on validation photos (hours; writes edition/recipes.json)
-	@PYTHONPATH=src $(RUN) src/recipes.py
+	@$(RUN) src/recipes.py
 
 test: .venv/.installed-test  ## run all tests, the whole book in the test profile and a browser among them
 	@$(RUN) -m pytest

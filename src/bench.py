@@ -105,34 +105,21 @@ def block5_usual(images, labels, total):
     return seconds(model, batches) * EPOCHS * total / TIMED
 
 
-def one_channel(channel):
-    """The objective of the usual code: the mean of one channel, the same for all images of a batch."""
-    return lambda call, images: keras.ops.mean(keras.ops.cast(call(images), "float32")[..., channel], axis=(1, 2))
-
-
-def own_channel(call, images, channels):
-    """The mean of a channel of its own for each image of a batch."""
-    maps = keras.ops.cast(call(images), "float32")
-    return keras.ops.sum(keras.ops.mean(maps, axis=(1, 2)) * keras.ops.one_hot(channels, maps.shape[-1], dtype="float32"), axis=1)
-
-
 def ascent(filters, steps, together):
     """Seconds per filter and 40 steps, compiling included once per compiled function."""
     base, _ = helpers.vgg("vgg19", "quick", 128)
     network = keras.Model(base.input, base.get_layer("block5_conv1").output)
     start = np.random.default_rng(0).uniform(-10, 10, (1, 128, 128, 3)).astype(np.float32)
-    climbing, compiling = 0.0, 0.0
+    seconds = 0.0
     for group in [filters] if together else [[f] for f in filters]:
-        slope = helpers.slope_of(network, own_channel if together else one_channel(group[0]))
-        rest = (np.array(group),) if together else ()
-        images = np.repeat(start, len(group), axis=0)
-        for step in range(steps + 1):  # the first one compiles
+        slope, images, times = helpers.slope_of(network, helpers.channel_means), np.repeat(start, len(group), axis=0), []
+        for _ in range(steps + 1):
             started = time.perf_counter()
-            direction, _ = slope(images, *rest)
+            direction, _ = slope(images, np.array(group))
             images = images + direction / (np.sqrt(np.mean(direction**2, axis=(1, 2, 3), keepdims=True)) + 1e-5)
-            seconds = time.perf_counter() - started
-            compiling, climbing = (compiling + seconds, climbing) if step == 0 else (compiling, climbing + seconds)
-    return (climbing / steps * 40 + compiling) / len(filters)
+            times.append(time.perf_counter() - started)
+        seconds += times[0] + np.mean(times[1:]) * 40  # the first one compiles
+    return seconds / len(filters)
 
 
 def main():

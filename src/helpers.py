@@ -192,7 +192,7 @@ def scale(images, scaling):
     """Bring images with values 0–255 into the range that a network expects; float32, same shape.
 
     ``scaling``: "unit" divides by 255, as the report's section 3.1 does. "vgg" is what VGG was trained with:
-    colours in the order blue, green, red, and the mean colour of ImageNet subtracted; values from -124 to 152.
+    colours in the order blue, green, red, and the mean colour of ImageNet subtracted; values from -124 to 151.
     """
     images = np.array(images, np.float32)  # a copy: Keras subtracts in place
     return images / 255 if scaling == "unit" else keras.applications.vgg19.preprocess_input(images)
@@ -279,6 +279,12 @@ def slope_of(network, objective):
         return tuple(keras.ops.convert_to_numpy(result) for result in compiled(*tensors))
 
     return slope
+
+
+def channel_means(call, images, channels):
+    """Objective for ``slope_of``: the mean of one feature map per image, float32 (n,); ``channels`` (n,) says which."""
+    maps = keras.ops.cast(call(images), "float32")
+    return keras.ops.sum(keras.ops.mean(maps, axis=(1, 2)) * keras.ops.one_hot(channels, maps.shape[-1], dtype="float32"), axis=1)
 
 
 class Views(keras.utils.PyDataset):

@@ -98,12 +98,16 @@ def repository():
     return yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))["repository"]
 
 
-def standalone(page):
-    """The executed notebook as a file of its own: its first code cell finds the book's modules, or gets them."""
+def before_code(page, cell):
+    """A copy of the notebook with one more cell before its first code cell."""
     copy = nbformat.from_dict(page)
-    place = next(i for i, cell in enumerate(copy.cells) if cell.cell_type == "code")
-    copy.cells.insert(place, nbformat.v4.new_code_cell(ALONE.format(**repository()), id="alone"))
+    copy.cells.insert(next(i for i, c in enumerate(copy.cells) if c.cell_type == "code"), cell)
     return copy
+
+
+def standalone(page, public):
+    """The executed notebook as a file of its own: its first code cell finds the book's modules, or gets them."""
+    return before_code(page, nbformat.v4.new_code_cell(ALONE.format(**public), id="alone"))
 
 
 def without_help(notebook):
@@ -112,9 +116,8 @@ def without_help(notebook):
     return notebook
 
 
-def ways_to_run(chapter):
+def ways_to_run(chapter, public):
     """A line of links: the notebook of the page; and, if the repository's address is set, Colab and Binder."""
-    public = repository()
     links = [f'<a href="../_static/notebooks/{chapter}.ipynb" download>download this notebook</a>']
     if public["url"]:
         place, branch = public["url"].removeprefix("https://github.com/").removesuffix(".git").strip("/"), public["branch"]
@@ -144,11 +147,8 @@ def build_html(pages, out, announcement):
     (stage / "chapters").mkdir()
     (stage / "_static" / "notebooks").mkdir()
     for chapter, page in pages.items():
-        nbformat.write(standalone(page), stage / "_static" / "notebooks" / f"{chapter}.ipynb")
-        page = nbformat.from_dict(page)
-        place = next(i for i, cell in enumerate(page.cells) if cell.cell_type == "code")
-        page.cells.insert(place, ways_to_run(chapter))
-        nbformat.write(page, stage / "chapters" / f"{chapter}.ipynb")
+        nbformat.write(standalone(page, config["repository"]), stage / "_static" / "notebooks" / f"{chapter}.ipynb")
+        nbformat.write(before_code(page, ways_to_run(chapter, config["repository"])), stage / "chapters" / f"{chapter}.ipynb")
     config["sphinx"]["config"]["html_theme_options"] = {
         **config["sphinx"]["config"].get("html_theme_options", {}), "announcement": announcement
     }
@@ -197,14 +197,13 @@ def html():
             stale.append(f"{chapter} (not in it yet)")
             continue
         executed = read_run(notebooks.EDITION / "notebooks", chapter, "report")
-        seed = 0 if chapter in notebooks.PER_SEED else None
         try:
             pages[chapter] = weave(notebooks.read_source(chapter), executed, chapter)
         except BookError:
             stale.append(f"{chapter} (other code)")
             continue
-        wanted, ran = notebooks.parameters_for(chapter, "report", seed), notebooks.parameters_of(executed)
-        if any(ran.get(name) != value for name, value in wanted.items() if name != "seed"):
+        wanted, ran = notebooks.parameters_for(chapter, "report"), notebooks.parameters_of(executed)
+        if any(ran.get(name) != value for name, value in wanted.items()):
             stale.append(f"{chapter} (other parameters)")
     if stale:
         raise BookError(
