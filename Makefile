@@ -5,7 +5,7 @@ PYTHON  ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 RUN     := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help book html edition recipes test test-faults bench requirements clean
+.PHONY: help book html edition slides recipes test test-faults bench requirements clean
 
 help:           ## list the targets
 	@echo "Targets:"
@@ -25,11 +25,14 @@ html: .venv/.installed  ## build the pages of the edition, the committed full-si
 edition: .venv/.installed  ## put what PROFILE=report has finished into edition/
 	@$(RUN) src/notebooks.py promote
 
+slides: .venv/.installed  ## make the chapters' slides anew from the pages that are built, and name them
+	@$(RUN) src/slides.py
+
 recipes: .venv/.installed  ## compare recipes on validation photos (hours; writes edition/recipes.json)
 	@$(RUN) src/recipes.py
 
 test: .venv/.installed-test  ## run all tests, the whole book in the test profile and a browser among them
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest --numprocesses 2
 
 test-faults: .venv/.installed-test  ## kill a run twenty times, starve it, start it twice (half an hour)
 	@$(RUN) -m pytest -m faults

@@ -13,6 +13,7 @@ import nbformat
 import yaml
 
 import notebooks
+import slides
 from assets import PROJECT, BookError, runs_folder, write_atomically
 
 # What the theme puts on every page and the book does not use: thebe, a way to run cells on another host, whose script
@@ -116,9 +117,11 @@ def without_help(notebook):
     return notebook
 
 
-def ways_to_run(chapter, public):
-    """A line of links: the notebook of the page; and, if the repository's address is set, Colab and Binder."""
+def ways_to_run(chapter, page, public):
+    """A line of links: the notebook of the page, its slides; and, if the repository's address is set, Colab and Binder."""
     links = [f'<a href="../_static/notebooks/{chapter}.ipynb" download>download this notebook</a>']
+    if any("slide" in cell.metadata.get("tags", []) for cell in page.cells):
+        links.append(f'<a href="{chapter}.slides.html">slides</a>')
     if public["url"]:
         place, branch = public["url"].removeprefix("https://github.com/").removesuffix(".git").strip("/"), public["branch"]
         run = notebooks.runs_of(chapter, "report")[0]
@@ -148,7 +151,7 @@ def build_html(pages, out, announcement):
     (stage / "_static" / "notebooks").mkdir()
     for chapter, page in pages.items():
         nbformat.write(standalone(page, config["repository"]), stage / "_static" / "notebooks" / f"{chapter}.ipynb")
-        nbformat.write(before_code(page, ways_to_run(chapter, config["repository"])), stage / "chapters" / f"{chapter}.ipynb")
+        nbformat.write(before_code(page, ways_to_run(chapter, page, config["repository"])), stage / "chapters" / f"{chapter}.ipynb")
     config["sphinx"]["config"]["html_theme_options"] = {
         **config["sphinx"]["config"].get("html_theme_options", {}), "announcement": announcement
     }
@@ -167,6 +170,7 @@ def build_html(pages, out, announcement):
         text = UNUSED.sub("", page.read_text(encoding="utf-8"))
         text = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # its children are no list items
         page.write_text(text, encoding="utf-8")
+    slides.write_decks(made)
     shutil.rmtree(html, ignore_errors=True)
     made.rename(html)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = os.environ.get("BOOK_DATA")  # before `isolated` hides it
@@ -36,6 +37,17 @@ def no_data(monkeypatch, tmp_path):
     monkeypatch.setattr(assets, "PROJECT", tmp_path / "project")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path / "project"
+
+
+class BookInOneProcess(LoadScopeScheduling):
+    """With ``--numprocesses 2`` the tests of the built book stay together, so that it is built once; all others spread."""
+
+    def _split_scope(self, nodeid):
+        return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py")) else nodeid
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return BookInOneProcess(config, log)
 
 
 # --- the project, copied and built -----------------------------------------------------------------------------

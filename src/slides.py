@@ -1,0 +1,67 @@
+"""Slides for teaching: the marked cells of each chapter as a deck beside its page. `make slides`.
+
+A deck is made from the built page, where numbers, captions and links are in place. It shows the chapter's question, its aims,
+"Predict first", the output of each code cell with the tag ``slide`` under the title of its section, and what to take away.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+from bs4 import BeautifulSoup
+from nbconvert import SlidesExporter
+
+import notebooks
+
+PARTS = "article .admonition.tip, article .admonition.note, article .cell.tag_slide, article .admonition.important"
+
+
+def slides_of(page):
+    """The slides of a built page (a path) as pieces of HTML, in order, and its title; [] if it has no marked cell."""
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    for mark in soup.select("a.headerlink"):
+        mark.decompose()
+    for link in soup.select("a[href^='#']"):
+        link["href"] = page.name + link["href"]  # to the page: the deck may lack what it leads to
+    title = soup.select_one("article h1").get_text()
+    if not soup.select("article .cell.tag_slide"):
+        return [], title
+    slides = [f"<h1>{title}</h1>\n{soup.select_one('article section > p')}"]
+    for part in soup.select(PARTS):
+        if "admonition" in part["class"]:
+            heading, shown = part.select_one(".admonition-title").extract().get_text(), part
+        else:
+            heading, shown = part.find_parent("section").select_one("h2, h3").get_text(), part.select_one(".cell_output")
+        slides.append(f"<h2>{heading}</h2>\n{shown.decode_contents().strip()}")
+    return slides, title
+
+
+def write_decks(html):
+    """Write ``chapters/<name>.slides.html`` beside the pages in the folder ``html``; returns the decks' paths."""
+    exporter, decks = SlidesExporter(extra_template_basedirs=[str(Path(__file__).parent)], template_name="deck"), []
+    for chapter in notebooks.chapters():
+        page = html / "chapters" / f"{chapter}.html"
+        slides, title = slides_of(page)
+        if slides:
+            cells = [nbformat.v4.new_raw_cell(slide, metadata={"slideshow": {"slide_type": "slide"}}) for slide in slides]
+            notebook = nbformat.v4.new_notebook(cells=cells, metadata={"title": title})
+            decks.append(page.with_suffix(".slides.html"))
+            decks[-1].write_text(exporter.from_notebook_node(notebook)[0], encoding="utf-8")
+    return decks
+
+
+def main():
+    built = [path.parent for path in sorted(notebooks.BUILD.glob("*/html/index.html"))]
+    if not built:
+        sys.exit("There are no pages yet to make slides from. Run: make book, or make html.")
+    for html in built:
+        try:
+            decks = write_decks(html)
+        except OSError as error:
+            sys.exit(f"{error.filename}: {error.strerror}. The pages are not complete; build them with make book or make html.")
+        print(*(f"Open {os.path.relpath(deck)}" for deck in decks), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
