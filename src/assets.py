@@ -281,7 +281,7 @@ def draw_photo(label, index, image_size):
 def near_duplicates(images, bits=NEAR_DUPLICATE_BITS):
     """Group photos that show the same picture.
 
-    Each photo is shrunk to 17 × 16 grey pixels; whether a pixel is brighter than its right neighbour gives one
+    Each photo is shrunk to 17 × 16 grey pixels; whether the right neighbour of a pixel is brighter gives one
     bit (a "difference hash", 256 bits). Two photos that differ in at most ``bits`` of them are one group.
 
     Args:

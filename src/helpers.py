@@ -501,11 +501,14 @@ def load_model(name, profile, seed):
     Raises:
         BookError: the chapter that makes it has not been executed.
     """
-    path = results_folder(profile) / f"{name}-seed{seed}.keras"
+    own = path = results_folder(profile) / f"{name}-seed{seed}.keras"
     if not path.exists() and profile != "test":
         path = assets.PROJECT / "edition" / "results" / path.name  # a chapter that is run alone
     if not path.exists():
-        raise BookError(f"{path} is missing. Execute the chapter that trains {name} with seed {seed} first (make book does).")
+        raise BookError(
+            f"{own} is missing, and edition/ does not hold it. Execute the chapter that trains it (augmentation, transfer or fine_tuning):\n"
+            f"python src/notebooks.py execute CHAPTER --profile {profile} --seed {seed}"
+        )
     return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
