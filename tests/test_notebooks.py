@@ -340,6 +340,13 @@ def test_errors_are_one_message(arguments, words):
     assert words in done.stderr and "Traceback" not in done.stderr and len(done.stderr) < 1000, done.stderr
 
 
+def test_slides_without_pages_say_what_to_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("BOOK_BUILD", str(tmp_path))
+    command = [sys.executable, str(notebooks.PROJECT / "src" / "slides.py")]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1 and "make book" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
 def test_book_data_that_points_to_nothing_is_one_message(monkeypatch, tmp_path):
     monkeypatch.setenv("BOOK_DATA", str(tmp_path / "nowhere"))
     command = [sys.executable, str(notebooks.__file__), "prepare", "--profile", "quick"]
