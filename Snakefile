@@ -51,8 +51,10 @@ rule pages:
         "exec {sys.executable:q} {notebooks.__file__:q} render --profile {PROFILE}"
 
 
-# One at a time on a CPU: two trainings at once are slower than one after the other. Tiny ones wait for imports instead.
-THREADS = 1 if PROFILE == "test" else workflow.cores
+def cores(wildcards):
+    """Chapters with much to compute run alone: two trainings at once are slower. Others mostly import, so two run."""
+    heavy = PROFILE != "test" and wildcards.chapter in (*notebooks.PER_SEED, "filters", "noise", "film")
+    return workflow.cores if heavy else 1
 
 
 rule chapter:
@@ -62,7 +64,7 @@ rule chapter:
     output:
         notebook=RUNS + "/notebooks/{chapter}.ipynb",
         record=RUNS + "/results/{chapter}.json",
-    threads: THREADS
+    threads: cores
     message:
         "{wildcards.chapter}"
     shell:
@@ -75,7 +77,7 @@ rule chapter_with_seed:
     output:
         notebook=RUNS + "/notebooks/{chapter}-seed{seed}.ipynb",
         record=RUNS + "/results/{chapter}-seed{seed}.json",
-    threads: THREADS
+    threads: cores
     message:
         "{wildcards.chapter}, seed {wildcards.seed}"
     shell:
