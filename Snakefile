@@ -52,9 +52,9 @@ rule pages:
 
 
 def cores(wildcards):
-    """Chapters with much to compute run alone: two trainings at once are slower. Others mostly import, so two run."""
-    heavy = PROFILE != "test" and wildcards.chapter in (*notebooks.PER_SEED, "filters", "noise", "film")
-    return workflow.cores if heavy else 1
+    """At full size, what computes for long runs alone: two trainings at once are slower. Short runs mostly import and compile."""
+    long = PROFILE == "report" and wildcards.chapter in (*notebooks.PER_SEED, "filters", "noise", "film")
+    return workflow.cores if long else 1
 
 
 rule chapter:
@@ -80,5 +80,6 @@ rule chapter_with_seed:
     threads: cores
     message:
         "{wildcards.chapter}, seed {wildcards.seed}"
+    priority: 1  # others wait for these
     shell:
         "exec {sys.executable:q} {notebooks.__file__:q} execute {wildcards.chapter} --profile {PROFILE} --seed {wildcards.seed}"
