@@ -211,7 +211,7 @@ def html():
             stale.append(f"{chapter} (other parameters)")
     if stale:
         raise BookError(
-            f"The edition does not match these chapters: {', '.join(stale)}.\n"
+            f"The edition does not match these chapters: {', '.join(stale[:6])}{f' and {len(stale) - 6} more' if len(stale) > 6 else ''}.\n"
             "Its outputs belong to other code. Execute them again with make book PROFILE=report, then make edition; "
             "or take the edits of code back (edits of text are free)."
         )
