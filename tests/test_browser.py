@@ -131,8 +131,8 @@ def test_slides_turn_by_keyboard_offline(book, site, chromium):
     assert [deck.name.split(".")[0] for deck in decks] == sorted(taught)
     visit = Visit(chromium)
     for deck in decks:
-        page = visit.page
-        page.goto(f"{site}/chapters/{deck.name}", wait_until="load")
+        page = visit.open(f"{site}/chapters/{deck.name}").page
+        page.wait_for_load_state("networkidle")  # fonts on their way would fail when the next deck is opened
         assert page.locator("section.present h1").inner_text() and not visit.faults and not visit.elsewhere, (deck, visit.faults)
         total = page.evaluate("Reveal.getTotalSlides()")
         assert total >= 4, deck
