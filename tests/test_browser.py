@@ -129,10 +129,9 @@ def test_slides_turn_by_keyboard_offline(book, site, chromium):
     decks = sorted(book.html.glob("chapters/*.slides.html"))
     taught = [c for c in notebooks.chapters() if not c.endswith("_solutions") and c != "edition"]
     assert [deck.name.split(".")[0] for deck in decks] == sorted(taught)
-    visit = Visit(chromium)
     for deck in decks[::5]:  # the files of all are checked with the other pages
-        page = visit.open(f"{site}/chapters/{deck.name}").page
-        page.wait_for_load_state("networkidle")  # fonts on their way would fail when the next deck is opened
+        visit = Visit(chromium).open(f"{site}/chapters/{deck.name}")  # a new one: fonts on their way fail when a page is left
+        page = visit.page
         assert page.locator("section.present h1").inner_text() and not visit.faults and not visit.elsewhere, (deck, visit.faults)
         total = page.evaluate("Reveal.getTotalSlides()")
         assert total >= 4, deck
