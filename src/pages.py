@@ -210,8 +210,9 @@ def html():
         if any(ran.get(name) != value for name, value in wanted.items()):
             stale.append(f"{chapter} (other parameters)")
     if stale:
+        more = f" and {len(stale) - 6} more" if len(stale) > 6 else ""
         raise BookError(
-            f"The edition does not match these chapters: {', '.join(stale[:6])}{f' and {len(stale) - 6} more' if len(stale) > 6 else ''}.\n"
+            f"The edition does not match these chapters: {', '.join(stale[:6])}{more}.\n"
             "Its outputs belong to other code. Execute them again with make book PROFILE=report, then make edition; "
             "or take the edits of code back (edits of text are free)."
         )

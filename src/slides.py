@@ -17,16 +17,14 @@ import notebooks
 PARTS = "article .admonition.tip, article .admonition.note, article .cell.tag_slide, article .admonition.important"
 
 
-def slides_of(page):
-    """The slides of a built page (a path) as pieces of HTML, in order, and its title; [] if it has no marked cell."""
-    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+def slides_of(text, name):
+    """The slides of a built page (its HTML and its file's name) as pieces of HTML, in order, and its title."""
+    soup = BeautifulSoup(text, "html.parser")
     for mark in soup.select("a.headerlink"):
         mark.decompose()
     for link in soup.select("a[href^='#']"):
-        link["href"] = page.name + link["href"]  # to the page: the deck may lack what it leads to
+        link["href"] = name + link["href"]  # to the page: the deck may lack what it leads to
     title = soup.select_one("article h1").get_text()
-    if not soup.select("article .cell.tag_slide"):
-        return [], title
     slides = [f"<h1>{title}</h1>\n{soup.select_one('article section > p')}"]
     for part in soup.select(PARTS):
         if "admonition" in part["class"]:
@@ -42,8 +40,9 @@ def write_decks(html):
     exporter, decks = SlidesExporter(extra_template_basedirs=[str(Path(__file__).parent)], template_name="deck"), []
     for chapter in notebooks.chapters():
         page = html / "chapters" / f"{chapter}.html"
-        slides, title = slides_of(page)
-        if slides:
+        text = page.read_text(encoding="utf-8")
+        if "tag_slide" in text:  # a page without marked cells, such as one of solutions, need not be parsed
+            slides, title = slides_of(text, page.name)
             cells = [nbformat.v4.new_raw_cell(slide, metadata={"slideshow": {"slide_type": "slide"}}) for slide in slides]
             notebook = nbformat.v4.new_notebook(cells=cells, metadata={"title": title})
             decks.append(page.with_suffix(".slides.html"))
