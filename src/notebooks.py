@@ -38,6 +38,10 @@ from assets import PROJECT, BookError, runs_folder, write_atomically
 
 BOOK = PROJECT / "book"
 PER_SEED = ("training", "augmentation", "transfer", "fine_tuning")  # these run once for every seed of the profile
+READERS = {  # runs whose networks are too big for the edition, and the chapters that load them
+    "transfer-seed0": ("noise", "noise_solutions"),
+    "fine_tuning-seed0": ("activations", "activations_solutions"),
+}
 MARK = "» "  # begins the lines that a chapter's process wants to have shown
 BUILD = Path(os.environ.get("BOOK_BUILD") or PROJECT / "_build").resolve()
 EDITION = PROJECT / "edition"  # the executed notebooks and records of the report profile, kept in git
@@ -392,11 +396,11 @@ def promote():
         notebook = pages.standalone(nbformat.read(folder / "notebooks" / f"{run}.ipynb", as_version=4), public)
         write_atomically(EDITION / "notebooks" / f"{run}.ipynb", nbformat.writes(notebook).encode())
         for source in sorted((folder / "results").glob(f"{run}.*")):
-            if source.suffix in (".json", ".csv"):
+            if source.suffix in (".json", ".csv", ".webp"):
                 write_atomically(EDITION / "results" / source.name, source.read_bytes())
-    model = folder / "results" / "small_cnn_augmented-seed0.keras"
-    if model.exists():
-        write_atomically(EDITION / "results" / model.name, model.read_bytes())
+    for more in ("small_cnn_augmented-seed0.keras", "noise.filters.csv"):  # the table of noise grows before its chapter is done
+        if (folder / "results" / more).exists():
+            write_atomically(EDITION / "results" / more, (folder / "results" / more).read_bytes())
     write_atomically(EDITION / "data.json", (folder / "data.json").read_bytes())
     size = sum(p.stat().st_size for p in (EDITION / "notebooks").glob("*.ipynb")) / 2**20
     print(f"edition/ now holds {len(done)} runs of the report profile; their notebooks have {size:.1f} MiB.")
@@ -405,25 +409,32 @@ def promote():
 
 
 def restore():
-    """Give the report profile the runs of ``edition/`` that still fit, so that a machine without ``runs/`` repeats none."""
+    """Give the report profile the runs of ``edition/`` that still fit, so that a machine without ``runs/`` repeats none.
+
+    A run whose network a chapter that is still to run will load is not among them: the edition does not hold that network.
+    """
     import pages
 
-    folder, restored = runs_folder() / "report", []
+    folder, restored, absent = runs_folder() / "report", [], set()
     for chapter in chapters():
         for run in runs_of(chapter, "report"):
-            record, here = EDITION / "results" / f"{run}.json", folder / "results" / f"{run}.json"
-            if here.exists() or not record.exists():
+            record = EDITION / "results" / f"{run}.json"
+            if (folder / "results" / record.name).exists():
                 continue
-            known = json.loads(record.read_text(encoding="utf-8"))["run"]
-            if known.get("key") == run_key(chapter, "report", known["seed"]):
-                files = sorted((EDITION / "results").glob(f"{run}.*"))
-                if run == "augmentation-seed0":
-                    files += sorted((EDITION / "results").glob("*.keras"))
-                for source in files:
-                    write_atomically(folder / "results" / source.name, source.read_bytes())
-                notebook = pages.without_help(nbformat.read(EDITION / "notebooks" / f"{run}.ipynb", as_version=4))
-                write_atomically(folder / "notebooks" / f"{run}.ipynb", nbformat.writes(notebook).encode())
+            known = json.loads(record.read_text(encoding="utf-8"))["run"] if record.exists() else {}
+            if known and known.get("key") == run_key(chapter, "report", known["seed"]):
                 restored.append(run)
+            else:
+                absent.add(run)
+    restored = [run for run in restored if not absent.intersection(READERS.get(run, ()))]
+    for run in restored:
+        files = sorted((EDITION / "results").glob(f"{run}.*"))
+        if run == "augmentation-seed0":
+            files += sorted((EDITION / "results").glob("*.keras"))
+        for source in files:
+            write_atomically(folder / "results" / source.name, source.read_bytes())
+        notebook = pages.without_help(nbformat.read(EDITION / "notebooks" / f"{run}.ipynb", as_version=4))
+        write_atomically(folder / "notebooks" / f"{run}.ipynb", nbformat.writes(notebook).encode())
     if restored:
         print(f"Taken from edition/, where nothing has changed since: {', '.join(restored)}.")
 

@@ -303,7 +303,7 @@ def test_a_model_that_brings_code_is_not_loaded(tmp_path):
 def test_nothing_in_the_project_unpickles_what_it_did_not_write():
     """The trainings' store (joblib) lies in runs/, which a run itself writes; edition/ holds no pickle."""
     names = [p.name for p in (PROJECT / "edition").rglob("*") if p.is_file()] if (PROJECT / "edition").exists() else []
-    assert all(name.endswith((".json", ".csv", ".ipynb", ".keras")) for name in names), names
+    assert all(name.endswith((".json", ".csv", ".ipynb", ".keras", ".webp")) for name in names), names
     sources = "\n".join(p.read_text(encoding="utf-8") for p in [*PROJECT.glob("src/*.py"), *PROJECT.glob("book/chapters/*.md")])
     assert "import pickle" not in sources and "allow_pickle=True" not in sources and "safe_mode=False" not in sources
 

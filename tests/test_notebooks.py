@@ -407,6 +407,19 @@ def test_a_lost_runs_folder_is_filled_from_the_edition_unless_the_code_has_chang
     assert not list(finished.glob("notebooks/*"))
 
 
+def test_a_run_whose_network_is_still_wanted_is_not_taken_from_the_edition(small_project, finished, monkeypatch):
+    monkeypatch.setattr(notebooks, "READERS", {"small": ("other",)})
+    notebooks.promote()
+    for path in [*finished.glob("notebooks/*"), *finished.glob("results/*")]:
+        path.unlink()
+    (small_project / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/small\n- file: chapters/other\n")
+    notebooks.restore()
+    assert not list(finished.glob("results/*"))  # other must run, and only small can make what it loads
+    (small_project / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/small\n")
+    notebooks.restore()
+    assert (finished / "results" / "small.json").exists()
+
+
 def test_a_notebook_of_the_edition_finds_the_modules_of_the_project_by_itself(small_project, finished, tmp_path):
     notebooks.promote()
     shown = nbformat.read(small_project / "edition" / "notebooks" / "small.ipynb", as_version=4)
