@@ -13,6 +13,7 @@ help:           ## list the targets
 	@echo "Settings (make book PROFILE=report):"
 	@echo "  PROFILE       quick (minutes, the default), report (full size, hours on a CPU), test (seconds, drawn photos)"
 	@echo "  BOOK_DATA     a folder that holds cats_vs_dogs/ and weights/; without it: data/, then a download"
+	@echo "  BOOK_MEMORY   GiB of memory that a run may use (default: what is free); with less, fewer chapters run side by side"
 	@echo "  KERAS_BACKEND tensorflow (the default) or jax"
 	@echo "  PYTHON        a Python 3.11 to 3.13 (now: $(or $(PYTHON),none found))"
 

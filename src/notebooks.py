@@ -31,6 +31,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import nbformat
+import psutil
 import yaml
 
 import assets
@@ -258,6 +259,32 @@ def prepare(profile):
         write_atomically(target, content)
 
 
+def free_memory():
+    """GiB of memory that a run may use: BOOK_MEMORY, or what is free on this machine and in its container.
+
+    Raises:
+        BookError: BOOK_MEMORY is not a number.
+    """
+    if given := os.environ.get("BOOK_MEMORY"):
+        try:
+            return float(given)
+        except ValueError as error:
+            raise BookError(f"BOOK_MEMORY is {given!r}. It must be a number, the GiB of memory that a run may use, or unset.") from error
+    free, limit = psutil.virtual_memory().available, Path("/sys/fs/cgroup/memory.max")  # a container's limit, "max" if none
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        free = min(free, int(text) - int((limit.parent / "memory.current").read_text()))
+    return free / 2**30
+
+
+def chapters_at_once(profile):
+    """How many chapters may run side by side: one a core, as far as memory goes. Warns if it is short for one."""
+    free, needed = free_memory(), load_profile(profile)["memory"]
+    if free < needed:
+        say(f"Memory:  {free:.1f} GiB may be used; the profile {profile} needs about {needed} GiB. If a chapter is ended for want of memory,\n"
+            "         close other programs and run again: finished chapters are kept.")
+    return max(1, min(os.cpu_count(), int(free // needed)))
+
+
 # --- running ---------------------------------------------------------------------------------------------------
 
 
@@ -459,7 +486,7 @@ def book(profile):
         drop_stale(profile)
         if profile == "report":
             restore()
-        failed = snakemake(profile, folder / profile / "pipeline.log")
+        failed = snakemake(profile, chapters_at_once(profile), folder / profile / "pipeline.log")
     if failed:
         raise BookError(f"The book is not finished; what is finished is kept.\n{failed}")
     import pages  # imported late: it imports this module
@@ -473,9 +500,9 @@ def book(profile):
     print(f"\nOpen {os.path.relpath(page)} in a browser: your own run.")
 
 
-def snakemake(profile, log):
+def snakemake(profile, cores, log):
     """Run the Snakefile; show the chapters' lines, keep Snakemake's own in ``log``. Returns what to say of a failure."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--config", f"profile={profile}", "--keep-going"]
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--config", f"profile={profile}", "--keep-going"]
     command += ["--snakefile", PROJECT / "Snakefile", "--directory", runs_folder()]  # what it notes down lies in runs/
     command += ["--nolock", "--rerun-incomplete"]  # the lock is ours: it ends with this process, however that ends
     shown = False

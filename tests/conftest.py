@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = os.environ.get("BOOK_DATA")  # before `isolated` hides it
-SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "KERAS_BACKEND")
+SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "KERAS_BACKEND")
 
 
 @pytest.fixture(autouse=True)

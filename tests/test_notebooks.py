@@ -1,6 +1,7 @@
 """The pipeline's own code: what repeats a run, what a page is woven from, and errors that are one message."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -120,7 +121,25 @@ def test_the_real_profiles_fit_the_chapters(profile):
             assert values.get("profile", profile) == profile
     settings = notebooks.load_profile(profile)
     assert set(settings["chapters"]) <= set(notebooks.chapters())
+    assert settings["memory"] > 0
     assert settings["seeds"] and all(isinstance(seed, int) for seed in settings["seeds"])
+
+
+@pytest.mark.parametrize("given, at_once, warned", [("1.5", 1, True), ("2", 1, False), ("5.9", 2, False), ("64", 3, False)])
+def test_chapters_run_side_by_side_as_far_as_memory_goes(small_project, monkeypatch, capsys, given, at_once, warned):
+    (small_project / "profiles" / "test.yml").write_text("memory: 2\n")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setenv("BOOK_MEMORY", given)
+    assert notebooks.chapters_at_once("test") == at_once
+    assert ("needs about 2 GiB" in capsys.readouterr().err) == warned
+
+
+def test_memory_that_is_no_number_is_named(monkeypatch):
+    monkeypatch.setenv("BOOK_MEMORY", "much")
+    with pytest.raises(BookError, match="BOOK_MEMORY is 'much'"):
+        notebooks.free_memory()
+    monkeypatch.delenv("BOOK_MEMORY")
+    assert notebooks.free_memory() > 0.1
 
 
 # --- when to run -----------------------------------------------------------------------------------------------
