@@ -272,17 +272,19 @@ def free_memory():
             raise BookError(f"BOOK_MEMORY is {given!r}. It must be a number, the GiB of memory that a run may use, or unset.") from error
     free, limit = psutil.virtual_memory().available, Path("/sys/fs/cgroup/memory.max")  # a container's limit, "max" if none
     if limit.exists() and (text := limit.read_text().strip()) != "max":
-        free = min(free, int(text) - int((limit.parent / "memory.current").read_text()))
+        free = min(free, int(text))
     return free / 2**30
 
 
 def chapters_at_once(profile):
     """How many chapters may run side by side: one a core, as far as memory goes. Warns if it is short for one."""
+    from joblib import cpu_count
+
     free, needed = free_memory(), load_profile(profile)["memory"]
     if free < needed:
         say(f"Memory:  {free:.1f} GiB may be used; the profile {profile} needs about {needed} GiB. If a chapter is ended for want of memory,\n"
             "         close other programs and run again: finished chapters are kept.")
-    return max(1, min(os.cpu_count(), int(free // needed)))
+    return max(1, min(cpu_count(), int(free // needed)))
 
 
 # --- running ---------------------------------------------------------------------------------------------------

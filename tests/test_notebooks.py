@@ -1,10 +1,10 @@
 """The pipeline's own code: what repeats a run, what a page is woven from, and errors that are one message."""
 
 import json
-import os
 import subprocess
 import sys
 
+import joblib
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -128,7 +128,7 @@ def test_the_real_profiles_fit_the_chapters(profile):
 @pytest.mark.parametrize("given, at_once, warned", [("1.5", 1, True), ("2", 1, False), ("5.9", 2, False), ("64", 3, False)])
 def test_chapters_run_side_by_side_as_far_as_memory_goes(small_project, monkeypatch, capsys, given, at_once, warned):
     (small_project / "profiles" / "test.yml").write_text("memory: 2\n")
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     monkeypatch.setenv("BOOK_MEMORY", given)
     assert notebooks.chapters_at_once("test") == at_once
     assert ("needs about 2 GiB" in capsys.readouterr().err) == warned
