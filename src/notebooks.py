@@ -52,7 +52,7 @@ EDITION = PROJECT / "edition"  # the executed notebooks and records of the repor
 
 
 def load_profile(name):
-    """A file of ``profiles/``: ``seeds`` and, per chapter, the parameters that replace the chapter's own."""
+    """A file of ``profiles/``: ``seeds``, ``more_seeds`` of some chapters, and the parameters that replace a chapter's own."""
     path = PROJECT / "profiles" / f"{name}.yml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml")))
@@ -69,7 +69,8 @@ def chapters():
 def runs_of(chapter, profile):
     """Names of a chapter's runs: ``training-seed0``, …, or just ``vgg`` where no seed is involved."""
     if chapter in PER_SEED:
-        return [f"{chapter}-seed{seed}" for seed in load_profile(profile)["seeds"]]
+        settings = load_profile(profile)
+        return [f"{chapter}-seed{seed}" for seed in settings["seeds"] + settings.get("more_seeds", {}).get(chapter, [])]
     return [chapter]
 
 

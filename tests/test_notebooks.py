@@ -95,6 +95,8 @@ def test_chapters_and_runs(small_project):
     assert notebooks.chapters() == ["small", "training"]
     assert notebooks.runs_of("small", "test") == ["small"]
     assert notebooks.runs_of("training", "test") == ["training-seed0", "training-seed1"]
+    edit(small_project, "seeds: [0, 1]", "seeds: [0, 1]\nmore_seeds: {training: [4]}", "profiles/test.yml")
+    assert notebooks.runs_of("training", "test") == ["training-seed0", "training-seed1", "training-seed4"]
 
 
 def test_parameters(small_project):
@@ -122,7 +124,9 @@ def test_the_real_profiles_fit_the_chapters(profile):
     settings = notebooks.load_profile(profile)
     assert set(settings["chapters"]) <= set(notebooks.chapters())
     assert settings["memory"] > 0
-    assert settings["seeds"] and all(isinstance(seed, int) for seed in settings["seeds"])
+    more = settings.get("more_seeds", {})
+    assert set(more) <= set(notebooks.PER_SEED)
+    assert settings["seeds"] and all(isinstance(seed, int) for seed in sum(more.values(), settings["seeds"]))
 
 
 @pytest.mark.parametrize("given, at_once, warned", [("1.5", 1, True), ("2", 1, False), ("5.9", 2, False), ("64", 3, False)])
