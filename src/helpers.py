@@ -545,7 +545,7 @@ def use_book_style():
     )
 
 
-def jpeg(figure, quality=88):
+def jpeg(figure, quality=75):
     """A figure made of photos as a JPEG, a fifth of the size of a PNG. Put it last in a cell."""
     data = io.BytesIO()
     figure.savefig(data, format="jpeg", bbox_inches="tight", pil_kwargs={"quality": quality})
