@@ -409,6 +409,8 @@ def revision():
 def promote():
     """Copy what the report profile has finished to ``edition/``: notebooks, records, tables of test photos, the small CNN.
 
+    Notebooks of further seeds go without their figures.
+
     Raises:
         BookError: nothing is finished.
     """
@@ -421,9 +423,11 @@ def promote():
         raise BookError("The report profile has finished no chapter yet. Run: make book PROFILE=report")
     import pages  # imported late: it imports this module
 
-    public = pages.repository()
+    public, shown = pages.repository(), {runs_of(chapter, "report")[0] for chapter in chapters()}
     for run in done:
         notebook = pages.standalone(nbformat.read(folder / "notebooks" / f"{run}.ipynb", as_version=4), public)
+        for cell in code_cells(notebook) if run not in shown else []:  # no page shows the figures of further seeds
+            cell.outputs = [o for o in cell.outputs if not any(kind.startswith("image/") for kind in o.get("data", {}))]
         write_atomically(EDITION / "notebooks" / f"{run}.ipynb", nbformat.writes(notebook).encode())
         for source in sorted((folder / "results").glob(f"{run}.*")):
             if source.suffix in (".json", ".csv", ".webp"):

@@ -430,6 +430,19 @@ def test_a_lost_runs_folder_is_filled_from_the_edition_unless_the_code_has_chang
     assert not list(finished.glob("notebooks/*"))
 
 
+def test_figures_of_further_seeds_stay_out_of_the_edition(small_project, finished, monkeypatch):
+    monkeypatch.setattr(notebooks, "PER_SEED", ("small",))
+    run = nbformat.read(finished / "notebooks" / "small.ipynb", as_version=4)
+    notebooks.code_cells(run)[-1].outputs.append(new_output("display_data", data={"image/png": "AAAA"}))
+    for seed in (0, 1):
+        nbformat.write(run, finished / "notebooks" / f"small-seed{seed}.ipynb")
+        (finished / "results" / f"small-seed{seed}.json").write_text("{}")
+    notebooks.promote()
+    for seed, figures in ((0, 1), (1, 0)):
+        kept = nbformat.read(small_project / "edition" / "notebooks" / f"small-seed{seed}.ipynb", as_version=4)
+        assert sum("image/png" in o.get("data", {}) for cell in notebooks.code_cells(kept) for o in cell.outputs) == figures
+
+
 def test_a_run_whose_network_is_still_wanted_is_not_taken_from_the_edition(small_project, finished, monkeypatch):
     monkeypatch.setattr(notebooks, "READERS", {"small": ("other",)})
     notebooks.promote()
