@@ -16,7 +16,13 @@ from xdist.scheduler import LoadScopeScheduling
 
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = os.environ.get("BOOK_DATA")  # before `isolated` hides it
+FOLDER = PROJECT / REAL_DATA if REAL_DATA else None  # a relative path is below the project, as everywhere
 SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "KERAS_BACKEND")
+
+
+def needs(*names):
+    there = FOLDER is not None and all((FOLDER / name).exists() for name in names)
+    return pytest.mark.skipif(not there, reason=f"BOOK_DATA names no folder with {' and '.join(names)}")
 
 
 @pytest.fixture(autouse=True)

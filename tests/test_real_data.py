@@ -8,15 +8,9 @@ import pytest
 import assets
 import helpers
 from assets import BookError
-from conftest import PROJECT, REAL_DATA
+from conftest import FOLDER, needs
 
-FOLDER = PROJECT / REAL_DATA if REAL_DATA else None  # a relative path is below the project, as everywhere
 TWINS = [("cat.4126.jpg", "cat.4575.jpg"), ("dog.74.jpg", "dog.180.jpg")]
-
-
-def needs(*names):
-    there = FOLDER is not None and all((FOLDER / name).exists() for name in names)
-    return pytest.mark.skipif(not there, reason=f"BOOK_DATA names no folder with {' and '.join(names)}")
 
 
 @pytest.fixture
