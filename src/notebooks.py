@@ -74,6 +74,11 @@ def runs_of(chapter, profile):
     return [chapter]
 
 
+def shown_run(chapter, profile):
+    """The run whose outputs a chapter's page shows: that of the first seed."""
+    return runs_of(chapter, profile)[0]
+
+
 def read_source(chapter):
     """The source notebook of a chapter, as an nbformat notebook."""
     import jupytext
@@ -423,7 +428,7 @@ def promote():
         raise BookError("The report profile has finished no chapter yet. Run: make book PROFILE=report")
     import pages  # imported late: it imports this module
 
-    public, shown = pages.repository(), {runs_of(chapter, "report")[0] for chapter in chapters()}
+    public, shown = pages.repository(), {shown_run(chapter, "report") for chapter in chapters()}
     for run in done:
         notebook = pages.standalone(nbformat.read(folder / "notebooks" / f"{run}.ipynb", as_version=4), public)
         for cell in code_cells(notebook) if run not in shown else []:  # no page shows the figures of further seeds

@@ -68,7 +68,7 @@ def render(profile):
 
 def read_run(folder, chapter, profile):
     """The executed notebook whose outputs a chapter's page shows: that of the first seed."""
-    path = folder / f"{notebooks.runs_of(chapter, profile)[0]}.ipynb"
+    path = folder / f"{notebooks.shown_run(chapter, profile)}.ipynb"
     if not path.exists():
         raise BookError(f"The chapter {chapter} has not been executed yet: {path} is missing.")
     return without_help(nbformat.read(path, as_version=4))
@@ -124,7 +124,7 @@ def ways_to_run(chapter, page, public):
         links.append(f'<a href="{chapter}.slides.html">slides</a>')
     if public["url"]:
         place, branch = public["url"].removeprefix("https://github.com/").removesuffix(".git").strip("/"), public["branch"]
-        run = notebooks.runs_of(chapter, "report")[0]
+        run = notebooks.shown_run(chapter, "report")
         links += [f'<a href="https://colab.research.google.com/github/{place}/blob/{branch}/edition/notebooks/{run}.ipynb">open in Colab</a>',
                   f'<a href="https://mybinder.org/v2/gh/{place}/{branch}?urlpath=lab/tree/book/chapters/{chapter}.md">open in Binder</a>']
     return nbformat.v4.new_markdown_cell(f'<p class="run-it">Run it yourself: {" · ".join(links)}</p>', id="run-it")
@@ -196,7 +196,7 @@ def html():
     """
     pages, stale = {}, []
     for chapter in notebooks.chapters():
-        run = notebooks.runs_of(chapter, "report")[0]
+        run = notebooks.shown_run(chapter, "report")
         if not (notebooks.EDITION / "notebooks" / f"{run}.ipynb").exists():
             stale.append(f"{chapter} (not in it yet)")
             continue

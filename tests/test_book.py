@@ -74,7 +74,7 @@ def test_every_chapter_was_executed_to_its_end(book):
 def test_parameters_on_the_page_are_those_that_ran(book):
     for chapter in notebooks.chapters():
         seed = 0 if chapter in notebooks.PER_SEED else None
-        run = notebooks.runs_of(chapter, "test")[0]
+        run = notebooks.shown_run(chapter, "test")
         notebook = nbformat.read(book.path / "runs" / "test" / "notebooks" / f"{run}.ipynb", as_version=4)
         shown, ran = notebooks.parameters_of(notebook), notebooks.parameters_for(chapter, "test", seed)
         assert {k: shown[k] for k in ran} == ran, chapter
