@@ -45,6 +45,17 @@ def test_its_pages_build_and_nothing_is_executed(tmp_path, monkeypatch):
     assert not list((assets.runs_folder() / "report").glob("notebooks/*"))
 
 
+@needs("cats_vs_dogs", "weights")
+def test_a_full_run_repeats_nothing_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("BOOK_DATA", str(FOLDER))
+    monkeypatch.setenv("BOOK_BUILD", str(tmp_path / "build"))
+    done = subprocess.run([sys.executable, notebooks.__file__, "book", "--profile", "report"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Taken from edition/" in done.stdout
+    assert "done in" not in done.stdout + done.stderr, "a chapter ran again"
+    assert (tmp_path / "build" / "report" / "html" / "index.html").exists()
+
+
 @needs("cats_vs_dogs")
 def test_its_network_answers_as_recorded():
     answers = pd.read_csv(EDITION / "results" / "augmentation-seed0.csv")
