@@ -17,7 +17,6 @@ import tempfile
 import urllib.parse
 import zipfile
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -26,7 +25,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from tqdm import tqdm
 
-PROJECT = Path(__file__).resolve().parent.parent
+from paths import PROJECT, BookError, runs_folder, write_atomically
+
 CLASSES = ("cat", "dog")  # label 0 and label 1 throughout the book
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # decided by content, whatever the file is called
@@ -58,10 +58,6 @@ WEIGHTS = {  # the files that keras.applications itself downloads, with Keras's 
 }
 
 
-class BookError(Exception):
-    """Something that the reader can mend. The message says what, which file, and what to do."""
-
-
 # --- where things lie ------------------------------------------------------------------------------------------
 
 
@@ -78,11 +74,6 @@ def data_folders():
             )
         folders.insert(0, given)
     return folders
-
-
-def runs_folder():
-    """Folder for everything that a run writes: ``$BOOK_RUNS``, or ``runs/`` in the project."""
-    return Path(os.environ.get("BOOK_RUNS") or PROJECT / "runs").resolve()
 
 
 # --- downloads -------------------------------------------------------------------------------------------------
@@ -433,27 +424,6 @@ def _decode(root, files, left_out, image_size, pixels, facts):
     }
     write_atomically(facts, json.dumps(known).encode())
     write_atomically(pixels, lambda file: np.save(file, images))
-
-
-def write_atomically(path, content):
-    """Write a file so that it is there whole or not at all. ``content``: bytes, or a function that takes a file.
-
-    Raises:
-        BookError: the disk is full or the folder cannot be written to.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            content(file) if callable(content) else file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # or the new name could come to the disk before the content
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise BookError(f"Could not write {path}: {error.strerror or error}. Make room or permit writing, then run again.") from error
 
 
 # --- photos: dividing them -------------------------------------------------------------------------------------
