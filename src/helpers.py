@@ -5,15 +5,14 @@ Images are uint8 arrays (n, height, width, 3), RGB, 0–255; label 0 is a cat, l
 """
 
 import csv
-import hashlib
-import inspect
 import io
 import json
+import linecache
 import os
 import platform
 import sys
-import textwrap
 import time
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -28,14 +27,16 @@ import numpy as np
 from IPython.display import Image as DisplayedImage
 
 import assets
-import notebooks
-from assets import BookError, runs_folder
+import chapters
+import outcomes
+from paths import BookError, decides_nothing, runs_folder, write_atomically
 
 # --- speed and repeatability -----------------------------------------------------------------------------------
 
 BACKEND = keras.backend.backend()
 
 
+@decides_nothing
 @lru_cache
 def accelerator():
     """Name of the GPU that Keras's backend sees, or None."""
@@ -54,6 +55,7 @@ def accelerator():
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
 
 
+@decides_nothing
 @lru_cache
 def processor():
     """Name of the processor and whether it multiplies bfloat16 numbers in hardware: (str, bool)."""
@@ -68,6 +70,7 @@ def processor():
 BEFORE_BFLOAT16 = ("Tesla", "NVIDIA GeForce GTX", "NVIDIA GeForce RTX 20", "NVIDIA TITAN", "Quadro")  # GPU names until 2019
 
 
+@decides_nothing
 def setup(seed=0, precision=None):
     """Prepare a chapter: random seed, number format, look of the figures. Prints what it runs on.
 
@@ -85,6 +88,7 @@ def setup(seed=0, precision=None):
     print(f"Keras {keras.__version__} on {BACKEND}, {where}, {keras.config.dtype_policy().name}; seed {seed}")
 
 
+@decides_nothing
 def quiet_tensorflow():
     """Keep TensorFlow's advice about its own workings off the pages; its errors stay."""
     if BACKEND == "tensorflow":
@@ -315,6 +319,7 @@ class Views(keras.utils.PyDataset):
 # --- training: progress, caching, outcome ----------------------------------------------------------------------
 
 
+@decides_nothing
 class Progress(keras.callbacks.Callback):
     """Tells on standard error how far long work has come, at most every ``every`` seconds.
 
@@ -349,75 +354,143 @@ def keep_best():
     return keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=10**6, restore_best_weights=True)
 
 
-def code_of(function):
-    """Source of a function without comments, docstring and layout: what decides what it computes."""
-    return notebooks.bare_code(textwrap.dedent(inspect.getsource(function)))
+# --- experiments: found, or computed here ------------------------------------------------------------------------
 
 
-def cached(data="", uses=()):
+def run(experiments, profile, seeds=(0,)):
+    """The outcomes of a chapter's experiments: taken from where they lie, or computed here and kept.
+
+    Args:
+        experiments: {name: {"function": …, "data": {"image_size": …, …}, "seeds": […], and arguments}}. The function is called with ``parts``
+            (an ``assets.Split``) if there is ``data``, with ``seed`` if there are seeds, and with the arguments. It takes nothing else from
+            the page, so that it can also run alone, on another machine.
+        profile: which photos and weights may be used.
+        seeds: for experiments that name none of their own; None: chance has no part.
+
+    Returns:
+        {name: {seed: outcome}}, or {name: outcome} for an experiment without seeds.
+    """
+    results = {}
+    for experiment in chapters.expand(experiments, seeds):
+        result = outcome_of(experiment, profile)
+        if experiment.seed is None:
+            results[experiment.name] = result
+        else:
+            results.setdefault(experiment.name, {})[experiment.seed] = result
+    return results
+
+
+def outcome_of(experiment, profile):
+    """The outcome of one ``chapters.Experiment``: found by its key in ``runs/`` or ``edition/``, else computed and written."""
+    function = experiment.function
+    if isinstance(function, str):  # "training.train": a function of another chapter
+        chapter, name = function.split(".")
+        function = chapters.definitions(chapter, only_functions=True, profile=profile)[name]
+    own, data = _module_of(function), assets.found(profile)
+    key = chapters.outcome_key(replace(experiment, function=function.__name__), data, own)
+    path = outcomes.find(experiment.run, key, profile)
+    if path is None:
+        given = {} if experiment.seed is None else {"seed": experiment.seed}
+        if experiment.data:
+            sizes = {k: v for k, v in experiment.data.items() if k != "image_size"}
+            given["parts"] = assets.split(assets.load_photos(profile, experiment.data["image_size"]), experiment.seed or 0, **sizes)
+        started = time.monotonic()
+        result = function(**given, **experiment.arguments)
+        about = {"key": key, "experiment": experiment.name, "seed": experiment.seed, "chapter": experiment.chapter, "profile": profile}
+        about |= {"arguments": experiment.arguments, "data": experiment.data, "photos": data["photos"][0]}
+        path = outcomes.path_of(experiment.run, profile)
+        outcomes.save(path, result, {**about, "seconds": round(time.monotonic() - started, 1), **provenance()})
+    return outcomes.load(path)[0]
+
+
+def _module_of(function):
+    """What the notebook or chapter that defines a function defines: the cells of all its functions and classes, imports of its names."""
+    cells, imports = {}, []
+    for name, value in function.__globals__.items():
+        code = getattr(value, "__code__", None)
+        if code is None and isinstance(value, type):  # a class stands where its methods stand
+            code = next((m.__code__ for m in vars(value).values() if hasattr(m, "__code__")), None)
+        if code is not None and getattr(value, "__module__", None) == function.__module__:
+            cells[code.co_filename] = "".join(linecache.getlines(code.co_filename))
+        elif type(value).__name__ == "module":
+            imports.append(f"import {value.__name__} as {name}")
+        elif getattr(value, "__module__", None):
+            imports.append(f"from {value.__module__} import {getattr(value, '__name__', name)} as {name}")
+    return chapters.Module(function.__module__, *(i for i in imports if i.isascii() and "<" not in i and "-" not in i), *cells.values())
+
+
+def load_outcomes(name, profile):
+    """The outcomes of another chapter's experiment, {seed: outcome}; the pipeline sees to it that they are there first.
+
+    Raises:
+        BookError: it has not been computed.
+    """
+    found = {}
+    for experiment in chapters.all_experiments(profile).values():
+        if experiment.name == name:
+            path = outcomes.find(experiment.run, chapters.outcome_key(experiment, assets.found(profile)), profile)
+            if path is None:
+                raise BookError(f"The experiment {experiment.run} has not been computed. Run make book, or the chapter {experiment.chapter}.")
+            found[experiment.seed] = outcomes.load(path)[0]
+    return found
+
+
+def cached(function):
     """Decorator: keep what a function returns on disk, and return it the next time without running the function.
 
-    The key is everything that decides a training: the function's own code, the helpers it ``uses``, its arguments,
-    the photos and weights (``data``, any text), Keras's version and backend, the number format and the device.
-    So an edit of a figure repeats no training, and an edit of the training repeats it. Call the function with
-    keyword arguments; what it takes from the chapter besides them must be named in ``data``. How long the first time
-    took is kept too, and told to the pipeline (``notebooks.execute``) for the record of the run.
+    For what is computed on a page and is too large, or too small, to be an experiment. The key is the function's own code, all that this uses,
+    and its arguments; so call it with keyword arguments, and hand it all that it depends on.
     """
+    own = _module_of(function)
+    code = chapters.closure({(own.name, function.__name__)}, own)
+    key = chapters.digest([d.code for d in code.values() if d.counts])
 
-    def decorate(function):
-        device = accelerator() or processor()[0]
-        policy = keras.config.dtype_policy().name
-        parts = [code_of(f) for f in (function, *uses)] + [str(data), keras.__version__, BACKEND, policy, device]
-        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    def compute(key, arguments):  # an edit of these two lines discards what is stored
+        return function(**arguments)
 
-        def run(key, arguments):  # an edit of these three lines discards what is stored
-            started = time.monotonic()
-            return function(**arguments), time.monotonic() - started
-
-        run.__module__, run.__qualname__, run.__name__ = "book", function.__name__, function.__name__
-        stored = joblib.Memory(runs_folder() / "cache" / "trainings", verbose=0).cache(run)
-
-        def call(**arguments):
-            known = stored.check_call_in_cache(key, arguments)
-            result, seconds = stored(key, arguments)
-            if log := os.environ.get("BOOK_COMPUTED"):
-                with open(log, "a", encoding="utf-8") as file:
-                    file.write(json.dumps({"function": function.__name__, "seconds": round(seconds, 1), "stored": known}) + "\n")
-            return result
-
-        return call
-
-    return decorate
+    compute.__module__, compute.__qualname__, compute.__name__ = "book", function.__name__, function.__name__
+    stored = joblib.Memory(runs_folder() / "cache" / "computed", verbose=0).cache(compute)
+    return lambda **arguments: stored(key, arguments)
 
 
-def outcome(model, history, progress, inputs, batch_size=50):
+def outcome(model, history, parts, test=None, validation=None, keep_weights=False, batch_size=50):
     """What a training leaves behind, once the best epoch's weights are back in the model.
 
     Args:
         model: the trained model, one probability per photo.
         history: what ``model.fit`` returned.
-        progress: the ``Progress`` callback of that ``fit``, which took the time.
-        inputs: the test photos, or whatever stands for them at the model's input.
+        parts: the ``assets.Split`` that it was trained on.
+        test, validation: what stands for the photos of these parts at the model's input; by default the photos themselves.
+        keep_weights: whether something later needs the weights.
 
     Returns:
-        dict with ``history`` (lists, one number an epoch), ``epochs``, ``best_epoch`` (from 1), ``seconds``,
-        ``trainable_parameters``, ``probability`` (float32, of a dog, one per test photo) and ``weights``.
+        dict with ``history`` (lists, one number an epoch), ``epochs``, ``best_epoch`` (from 1), ``trainable_parameters``, ``train_size``;
+        ``test`` and ``validation``, each a dict of ``names``, ``labels`` (uint8) and ``probability`` (float32, of a dog); and ``weights``.
+
+    Raises:
+        BookError: the training has diverged.
     """
     curves = {key: [float(v) for v in values] for key, values in history.history.items()}
-    return {
+    result = {
         "history": curves,
         "epochs": len(curves["loss"]),
         "best_epoch": int(np.argmax(curves["val_accuracy"])) + 1,
-        "seconds": progress.seconds,
         "trainable_parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
-        "probability": np.asarray(model.predict(inputs, batch_size=batch_size, verbose=0)).astype(np.float32).ravel(),
-        "weights": model.get_weights(),
+        "train_size": len(parts.train.labels),
     }
+    for part, inputs in {"test": test, "validation": validation}.items():
+        photos = getattr(parts, part)
+        answers = np.asarray(model.predict(photos.images if inputs is None else inputs, batch_size=batch_size, verbose=0)).astype(np.float32).ravel()
+        if not np.isfinite(answers).all():
+            raise BookError("A training has diverged: its answers are not numbers. Try a smaller learning rate.")
+        result[part] = {"names": list(photos.names), "labels": np.asarray(photos.labels), "probability": answers}
+    return {**result, "weights": model.get_weights()} if keep_weights else result
 
 
 # --- records ---------------------------------------------------------------------------------------------------
 
 
+@decides_nothing
 def results_folder(profile):
     """Folder of a profile's records, ``runs/<profile>/results``; made if it is not there."""
     folder = runs_folder() / profile / "results"
@@ -425,6 +498,7 @@ def results_folder(profile):
     return folder
 
 
+@decides_nothing
 def provenance(**more):
     """What a number depends on: backend, device, number format, versions; ``more`` adds photos, weights, …"""
     packages = {name: version(name) for name in ("keras", BACKEND, "numpy", "pillow")}
@@ -438,84 +512,69 @@ def provenance(**more):
     }
 
 
-def save_record(chapter, profile, seed, test, outcomes, **more):
-    """Write the record of a training chapter: ``results/<chapter>-seed<k>.json``, and ``.csv`` with each test photo.
+def save_records(chapter, profile, results, **more):
+    """Write the records of a training chapter: for each seed ``results/<chapter>-seed<k>.json``, and ``.csv`` with each test photo.
 
     Args:
-        chapter, profile, seed: which run this is.
-        test: the test part (``assets.Part``).
-        outcomes: {experiment name: what ``outcome`` returned, with ``train_size``}.
-        more: what else the numbers depend on (photos, weights, split), for the provenance.
+        chapter, profile: which run this is.
+        results: {experiment: {seed: outcome}}, as ``run`` returns it.
+        more: what else the numbers depend on (weights in words, …), for the provenance.
 
     Returns:
-        The list of experiments as written, accuracies from 0 to 1.
-
-    Raises:
-        BookError: a training has diverged.
+        {experiment: {seed: entry of the record}}, accuracies from 0 to 1.
     """
-    experiments, rows = [], [["experiment", "photo", "label", "probability"]]
-    for name, result in outcomes.items():
-        if not np.isfinite(result["probability"]).all():
-            raise BookError(f"The training of {name} (seed {seed}) has diverged: its answers are not numbers. Try a smaller learning rate.")
-        probability = np.clip(result["probability"].astype(np.float64), 1e-7, 1 - 1e-7)
-        truth = test.labels.astype(np.float64)
-        experiments.append(
-            {
+    entries = {name: {} for name in results}
+    for seed in sorted({seed for by_seed in results.values() for seed in by_seed}):
+        experiments, rows = [], [["experiment", "photo", "label", "probability"]]
+        for name, result in ((name, by_seed[seed]) for name, by_seed in results.items() if seed in by_seed):
+            test, about = result["test"], outcomes.about(outcomes.path_of(f"{name}-seed{seed}", profile))
+            probability = np.clip(test["probability"].astype(np.float64), 1e-7, 1 - 1e-7)
+            truth = test["labels"].astype(np.float64)
+            entries[name][seed] = {
                 "name": name,
                 "accuracy": float(np.mean((probability > 0.5) == (truth == 1))),
                 "loss": float(-np.mean(truth * np.log(probability) + (1 - truth) * np.log(1 - probability))),
-                "train_size": result["train_size"],
                 "test_size": len(truth),
-                **{k: result[k] for k in ("epochs", "best_epoch", "seconds", "trainable_parameters", "history")},
+                **{k: result[k] for k in ("train_size", "epochs", "best_epoch", "trainable_parameters", "history")},
+                **{k: about[k] for k in ("seconds", "device", "backend", "precision")},
             }
-        )
-        rows += [[name, photo, int(t), f"{p:.6f}"] for photo, t, p in zip(test.names, truth, result["probability"])]
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows(rows)
-    assets.write_atomically(results_folder(profile) / f"{chapter}-seed{seed}.csv", table.getvalue().encode())
-    save_result(f"{chapter}-seed{seed}", profile, chapter=chapter, seed=seed, experiments=experiments, provenance=provenance(**more))
-    return experiments
+            experiments.append(entries[name][seed])
+            rows += [[name, photo, int(t), f"{p:.6f}"] for photo, t, p in zip(test["names"], truth, test["probability"])]
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows(rows)
+        write_atomically(results_folder(profile) / f"{chapter}-seed{seed}.csv", table.getvalue().encode())
+        more_about = provenance(photos=assets.found(profile)["photos"][0], **more)
+        save_result(f"{chapter}-seed{seed}", profile, chapter=chapter, seed=seed, experiments=experiments, provenance=more_about)
+    return entries
 
 
 def save_result(name, profile, **content):
     """Write ``results/<name>.json``: what later pages quote from a chapter."""
     text = json.dumps({"profile": profile, **content}, indent=1, ensure_ascii=False) + "\n"
-    assets.write_atomically(results_folder(profile) / f"{name}.json", text.encode())
+    write_atomically(results_folder(profile) / f"{name}.json", text.encode())
 
 
-def save_model(model, name, profile, seed):
-    """Save a model for later chapters as ``results/<name>-seed<k>.keras``. Returns the path.
+def needs(*patterns, profile):
+    """Say that a chapter reads records of others: the pipeline executes these first. Here it sees to it that they are there.
 
-    ``model`` is not compiled: with an optimiser's state the file would be twice as large.
-    """
-    target = results_folder(profile) / f"{name}-seed{seed}.keras"
-    part = target.with_name(f".part-{target.name}")
-    model.save(part)
-    part.replace(target)
-    return target
+    Args:
+        patterns: names of records, with ``*`` for any letters: "noise", "training-seed*"; "*" alone for all chapters.
 
-
-def load_model(name, profile, seed):
-    """Load what ``save_model`` saved, in this run or in the edition; no code in the file is run.
+    Returns:
+        Paths of the records, in the order of the chapters.
 
     Raises:
-        BookError: the chapter that makes it has not been executed.
+        BookError: a record is missing.
     """
-    own = path = results_folder(profile) / f"{name}-seed{seed}.keras"
-    if not path.exists() and profile != "test":
-        path = assets.PROJECT / "edition" / "results" / path.name  # a chapter that is run alone
-    if not path.exists():
-        raise BookError(
-            f"{own} is missing, and edition/ does not hold it. Execute the chapter that trains it (augmentation, transfer or fine_tuning):\n"
-            f"python src/notebooks.py execute CHAPTER --profile {profile} --seed {seed}"
-        )
-    return keras.models.load_model(path, compile=False, safe_mode=True)
+    paths = [results_folder(profile) / f"{name}.json" for pattern in patterns for name in chapters.matching_records(pattern, profile)]
+    if missing := [path for path in paths if not path.exists()]:
+        raise BookError(f"{missing[0]} is missing: a chapter that this one reads has not been executed. Run: make book PROFILE={profile}")
+    return paths
 
 
-def load_records(profile):
-    """All records of a profile's training chapters, as a list of dicts, by chapter and seed."""
-    paths = sorted(results_folder(profile).glob("*-seed*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def load_records(pattern, profile):
+    """The records of other chapters whose names fit a pattern, such as ``*-seed*``: a list of dicts, by chapter and seed."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in needs(pattern, profile=profile)]
 
 
 # --- figures ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,230 @@
+"""One piece of work: execute a chapter with papermill, or compute one experiment; written whole, found again by its key."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import chapters
+import environment
+import outcomes
+from paths import EDITION, PROJECT, BookError, runs_folder, say, write_atomically
+
+
+def train(run, profile):
+    """Compute one experiment with one seed, such as ``small_cnn-seed0``, unless its outcome is found in ``runs/`` or ``edition/``.
+
+    Raises:
+        BookError: it failed; its messages are in the log that is named.
+    """
+    experiment = chapters.all_experiments(profile)[run]
+    key = chapters.outcome_key(experiment, chapters.found_data(profile))
+    if outcomes.find(run, key, profile):
+        return
+    say(f"  {run} …")
+    started = time.monotonic()
+    log = runs_folder() / profile / "failed" / f"{run}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    os.environ["BOOK_DOWNLOAD"] = "0"  # what can be fetched was fetched by prepare
+    with environment.one_card(True):
+        code = f"import sys, execute; execute.compute({run!r}, {profile!r})"
+        with open(log, "w", encoding="utf-8") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code], cwd=PROJECT, text=True, stdout=file, stderr=subprocess.PIPE, preexec_fn=environment.die_with_parent
+            )
+            last = ""
+            for line in process.stderr:
+                file.write(line)
+                file.flush()
+                if line.startswith("    "):  # the experiment's own progress
+                    say(line.rstrip())
+                last = line.strip() or last
+            status = process.wait()
+    if status:
+        text = log.read_text(encoding="utf-8")
+        trace = text[text.rfind("Traceback (most recent call last)") :].strip() if "Traceback (most" in text else text[-3000:].strip()
+        reason = last.removeprefix("paths.BookError: ") if "BookError: " in last else trace
+        died = f" It was ended by signal {-status}, perhaps for want of memory." if status < 0 else ""
+        raise BookError(f"The experiment {run} of the chapter {experiment.chapter} failed.{died}\n{reason}\nAll of it: {log}")
+    log.unlink()
+    say(f"      {run} done in {time.monotonic() - started:.0f} s")
+
+
+def compute(run, profile):
+    """Compute an experiment in this process; ``train`` starts one of its own for it, so that a crash is told."""
+    import helpers
+
+    helpers.setup(chapters.all_experiments(profile)[run].seed or 0)
+    helpers.outcome_of(chapters.all_experiments(profile)[run], profile)
+
+
+def execute(chapter, profile):
+    """Execute one chapter into ``runs/<profile>/notebooks/``, with its record beside it in ``results/``.
+
+    Raises:
+        BookError: the chapter failed; the message holds its own error and where the half-run notebook lies.
+    """
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    key = chapters.chapter_key(chapter, profile, chapters.found_data(profile))
+    folder = runs_folder() / profile
+    target, record, broken = folder / "notebooks" / f"{chapter}.ipynb", folder / "results" / f"{chapter}.json", folder / "failed" / f"{chapter}.ipynb"
+    if target.exists() and key_of(record) == key or restore(chapter, key, folder):
+        return
+    source = chapters.read_source(chapter)
+    source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    record.unlink(missing_ok=True)  # what is there afterwards was written by this run
+    nbformat.write(source, broken)
+    os.environ["BOOK_DOWNLOAD"] = "0"
+    names = chapters.chapters()
+    say(f"  [{names.index(chapter) + 1}/{len(names)}] {chapter} …")
+    log = broken.with_suffix(".log")
+    started = time.monotonic()
+    try:
+        with environment.one_card(False), quiet_children(log) as progress:
+            papermill.execute_notebook(
+                broken, broken, chapters.parameters_for(chapter, profile), kernel_name="python3", progress_bar=False,
+                stderr_file=progress, cwd=PROJECT,
+            )  # fmt: skip
+    except DeadKernelError as error:
+        raise BookError(f"The kernel of the chapter {chapter} died, perhaps for want of memory. Its last words: {log}") from error
+    except PapermillExecutionError as error:
+        if error.ename == "BookError":
+            raise BookError(error.evalue) from error
+        trace = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+        raise BookError(f"The chapter {chapter} failed in its cell {error.exec_count}:\n{trace}\nAs far as it came: {broken}") from error
+    seconds = round(time.monotonic() - started, 1)
+    notebook = normalise(nbformat.read(broken, as_version=4))
+    check_figures(chapter, notebook)
+    content = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"profile": profile}
+    content["run"] = {"chapter": chapter, "seconds": seconds, "revision": revision(), "key": key}
+    write_atomically(target, nbformat.writes(notebook).encode())
+    write_atomically(record, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    broken.unlink()
+    log.unlink(missing_ok=True)
+    say(f"      {chapter} done in {seconds:.0f} s")
+
+
+def key_of(record):
+    """The key with which a chapter ran, from its record; None without one."""
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))["run"]["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def files_of(chapter, folder):
+    """The files in a folder of records that a chapter wrote: ``noise.json``, ``noise.block3_conv1.webp``, ``training-seed0.csv``, …"""
+    return sorted(p for p in folder.glob(f"{chapter}*") if re.match(r"(-seed\d+)?\.", p.name[len(chapter) :]))
+
+
+def restore(chapter, key, folder):
+    """Take a chapter's run from ``edition/`` if its key is this one. Returns whether it was."""
+    import nbformat
+
+    import pages
+
+    kept = EDITION / "notebooks" / f"{chapter}.ipynb"
+    if key_of(EDITION / "results" / f"{chapter}.json") != key or not kept.exists():
+        return False
+    notebook = pages.without_help(nbformat.read(kept, as_version=4))
+    write_atomically(folder / "notebooks" / kept.name, nbformat.writes(notebook).encode())
+    for source in files_of(chapter, EDITION / "results"):
+        write_atomically(folder / "results" / source.name, source.read_bytes())
+    say(f"  {chapter}: taken from edition/, where nothing has changed since")
+    return True
+
+
+@contextmanager
+def quiet_children(log):
+    """Send what child processes write to standard error into the file ``log``: libraries chat there.
+
+    Yields a file that passes on to the real standard error only the chapters' own progress, four spaces indented.
+    """
+    terminal = os.dup(2)
+    mark = os.environ.get("BOOK_RELAY", "")
+    with open(log, "w", encoding="utf-8") as file, os.fdopen(terminal, "w", encoding="utf-8", errors="replace") as shown:
+
+        class Progress:
+            def write(self, text):
+                shown.writelines(f"{mark}{line}\n" for line in text.splitlines() if line.startswith("    "))
+                shown.flush()
+                file.write(text)
+
+            def flush(self):
+                shown.flush()
+
+        os.dup2(file.fileno(), 2)
+        try:
+            yield Progress()
+        finally:
+            os.dup2(terminal, 2)
+
+
+def normalise(notebook):
+    """The executed notebook without anything that differs between two equal runs: times, ids, standard error, pieces of a stream."""
+    import nbformat
+
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "language_info": {"name": "python"}}
+    injected = {}
+    for cell in notebook.cells:
+        if chapters.has_tag(cell, "injected-parameters"):
+            injected = dict(line.split(" = ", 1) for line in cell.source.splitlines() if " = " in line)
+    notebook.cells = [c for c in notebook.cells if not chapters.has_tag(c, "injected-parameters")]
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags", "mystnb")})
+        if cell.cell_type == "code":
+            outputs = []
+            for output in cell.outputs:
+                if output.get("name") == "stderr":
+                    continue
+                if outputs and output.output_type == "stream" and outputs[-1].output_type == "stream":
+                    outputs[-1].text += output.text  # a busy machine sends one print in two pieces
+                else:
+                    outputs.append(output)
+            cell.outputs = outputs
+            if chapters.has_tag(cell, "parameters"):
+                cell.source = with_values(cell.source, injected)
+    return notebook
+
+
+def with_values(source, values):
+    """A parameters cell with other values; its comments stay, each in the column in which it began, or after the value."""
+
+    def replaced(line):
+        found = re.match(r"(\w+) = ([^#\n]*?)(\s*)(#.*)?$", line)
+        if not found or found[1] not in values:
+            return line
+        start = f"{found[1]} = {values[found[1]]}"
+        return f"{start:{len(line) - len(found[4]) - 2}}  {found[4]}" if found[4] else start
+
+    return "\n".join(replaced(line) for line in source.split("\n"))
+
+
+def check_figures(chapter, notebook):
+    """Every cell that announces a figure has one.
+
+    Raises:
+        BookError: one has none, so that the page would lack it.
+    """
+    for cell in chapters.code_cells(notebook):
+        if "figure" in cell.metadata.get("mystnb", {}) and not any(o.get("data") for o in cell.outputs):
+            name = cell.metadata["mystnb"]["figure"].get("name", "without a name")
+            raise BookError(f"The chapter {chapter} announces the figure {name}, and its cell made none:\n{cell.source[:300]}")
+
+
+def revision():
+    """The git revision of the project, with a plus sign if files differ from it; None outside a git checkout."""
+    try:
+        run = subprocess.run(["git", "describe", "--always", "--abbrev=12", "--dirty=+"], cwd=PROJECT, capture_output=True, text=True)
+    except OSError:
+        return None
+    return run.stdout.strip() or None

@@ -1,0 +1,88 @@
+"""The outcome of one experiment and seed: one file, written whole, found again by its key in ``runs/`` or in ``edition/``.
+
+An outcome is a dict with texts as keys and plain values, arrays, or lists of arrays. The file is NumPy's ``.npz``, without pickles: each array
+under a number, all else as one JSON text, so that it can be committed and read on any machine.
+"""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+
+from paths import EDITION, BookError, runs_folder, write_atomically
+
+
+def path_of(run, profile):
+    """Where the outcome of a run, such as ``small_cnn-seed0``, lies in a profile's own folder."""
+    return runs_folder() / profile / "outcomes" / f"{run}.npz"
+
+
+def save(path, outcome, about):
+    """Write an outcome. ``about``: what it is and where it comes from; ``key`` must be in it.
+
+    Raises:
+        BookError: a value that cannot be stored.
+    """
+    arrays = []
+
+    def plain(value):
+        if isinstance(value, np.ndarray):
+            if value.dtype.hasobject:
+                raise BookError(f"{path.name}: an outcome holds numbers, texts, lists, dicts and arrays of numbers.")
+            arrays.append(value)
+            return {"array": len(arrays) - 1}
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, dict):
+            return {str(k): plain(v) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        if value is None or isinstance(value, str | int | float | bool):
+            return value
+        raise BookError(f"{path.name}: an outcome cannot hold a {type(value).__name__}.")
+
+    text = json.dumps({"about": about, "outcome": plain(outcome)}, ensure_ascii=False)
+    memory = io.BytesIO()
+    np.savez_compressed(memory, text=np.frombuffer(text.encode(), np.uint8), **{f"array{i}": a for i, a in enumerate(arrays)})
+    write_atomically(path, memory.getvalue())
+
+
+def load(path):
+    """Read an outcome: (outcome, about).
+
+    Raises:
+        BookError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = json.loads(file["text"].tobytes())
+
+            def full(value):
+                if isinstance(value, dict):
+                    return file[f"array{value['array']}"] if value.keys() == {"array"} else {k: full(v) for k, v in value.items()}
+                return [full(v) for v in value] if isinstance(value, list) else value
+
+            return full(content["outcome"]), content["about"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BookError(f"{path} is damaged ({error}). Delete it and run again.") from error
+
+
+def about(path):
+    """What ``save`` was told of an outcome, without its arrays; ``{}`` if the file is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return json.loads(file["text"].tobytes())["about"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
+def find(run, key, profile):
+    """The file of the outcome with this key: the profile's own, else the edition's, which is copied; else None."""
+    own, kept = path_of(run, profile), EDITION / "outcomes" / f"{run}.npz"
+    if about(own).get("key") == key:
+        return own
+    if about(kept).get("key") == key:
+        write_atomically(own, kept.read_bytes())
+        return own
+    return None
