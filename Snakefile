@@ -1,85 +1,139 @@
-# The pipeline: chapters -> executed chapters (papermill) -> pages (jupyter-book). `make book` calls it.
+# The graph: photos and weights -> experiments -> chapters -> pages. `make book` calls it; so can you:
 #
-# Sources are inputs as ancient(): a newer file alone repeats nothing. What repeats a run is a change of what decides
-# its outputs (notebooks.run_key): notebooks.drop_stale deletes such a run before this file is read. A finished run is
-# never repeated after a kill.
+#     .venv/bin/python -m snakemake --cores 2 --config profile=test        (-n: only say what would be done, and why)
+#
+# Content decides what is done, never a file's time. Each rule's `key` stands for all that decides its outputs (chapters.py); when
+# it is another than at the last run, Snakemake runs the rule ("Params have changed"), and what reads its outputs has another key, too.
+# profiles/default/config.yaml tells Snakemake to look at nothing else.
+import os
+import shlex
 import sys
 
 sys.path.insert(0, f"{workflow.basedir}/src")
-import notebooks
+import assets
+import chapters
+import environment
+import execute
+import outcomes
 import pages
+from paths import BookError, BUILD, EDITION, PROJECT, runs_folder
 
 PROFILE = config.get("profile", "quick")
-RUNS = f"{notebooks.runs_folder()}/{PROFILE}"
-PAGES = f"{notebooks.BUILD}/{PROFILE}/html/index.html"
-CHAPTERS = notebooks.chapters()
-NEEDS = {  # chapters that read other chapters' results
-    "results": notebooks.PER_SEED,
-    "activations": ("augmentation", "fine_tuning"),
-    "noise": ("transfer",),
-    "filters": ("noise",),
-    "augmentation_solutions": ("augmentation",),
-    "noise_solutions": ("transfer", "noise"),
-    "results_solutions": notebooks.PER_SEED,
-    "activations_solutions": ("augmentation", "fine_tuning"),
-    "edition_solutions": ("training",),
-    "edition": [c for c in CHAPTERS if c != "edition"],
-}
+RUNS = f"{runs_folder()}/{PROFILE}"
+PAGES = f"{BUILD}/{PROFILE}/html/index.html"
+EDITION_PAGES = f"{BUILD}/edition/html/index.html"
+CALL = f"exec {shlex.quote(sys.executable)} {shlex.quote(str(PROJECT / 'src' / 'pipeline.py'))}"
+GPUS = int(config.get("gpus", os.environ.get("BOOK_GPUS") or len(environment.cards())))
 
 
-def records(chapter):
-    return [f"{RUNS}/results/{run}.json" for run in notebooks.runs_of(chapter, PROFILE)]
+workdir: runs_folder()
 
 
-wildcard_constraints:
-    chapter="[a-z_]+",
-    seed=r"\d+",
+try:
+    SETTINGS = chapters.load_profile(PROFILE)
+    CHAPTERS = chapters.chapters()
+    RUNS_OF_EXPERIMENTS = list(chapters.all_experiments(PROFILE))
+    for c in CHAPTERS:
+        chapters.needs(c, PROFILE)
+        chapters.experiments_read(c, PROFILE)
+except BookError as error:
+    raise WorkflowError(str(error))
+
+MEMORY = int(SETTINGS["memory"] * 1024)
+if GPUS and workflow.is_main_process:
+    workflow.register_resource("gpu", GPUS)
 
 
-rule pages:
+def found():
+    """What `prepare` found; Snakemake runs it first if that is not known yet."""
+    checkpoints.prepare.get()
+    return chapters.found_data(PROFILE)
+
+
+def key(function, *names):
+    try:
+        return function(*names, found())
+    except BookError as error:
+        raise WorkflowError(str(error))
+
+
+def everything(wildcards=None):
+    """All that the pages show."""
+    found()
+    return (
+        [f"{RUNS}/notebooks/{c}.ipynb" for c in CHAPTERS]
+        + [f"{RUNS}/results/{c}.json" for c in CHAPTERS]
+        + [f"{RUNS}/outcomes/{run}.npz" for run in RUNS_OF_EXPERIMENTS]
+    )
+
+
+rule all:
     input:
-        [f"{RUNS}/notebooks/{run}.ipynb" for c in CHAPTERS for run in notebooks.runs_of(c, PROFILE)],
-        [str(p) for p in sorted(notebooks.BOOK.rglob("*")) if p.is_file() and ".ipynb_checkpoints" not in p.parts],
-        notebooks.PROJECT / "_config.yml",
-        notebooks.PROJECT / "_toc.yml",
-    output:
+        everything,
         PAGES,
+        EDITION_PAGES if EDITION.exists() and PROFILE != "test" else [],
+
+
+checkpoint prepare:
+    output:
+        f"{RUNS}/data.json",
     params:
-        banner=pages.banner(PROFILE),
-    threads: workflow.cores
+        key=assets.fingerprint(PROFILE),
     shell:
-        "exec {sys.executable:q} {notebooks.__file__:q} render --profile {PROFILE}"
+        "{CALL} prepare --profile {PROFILE}"
 
 
-def cores(wildcards):
-    """At full size, what computes for long runs alone: two trainings at once are slower. Short runs mostly import and compile."""
-    long = PROFILE == "report" and wildcards.chapter in (*notebooks.PER_SEED, "filters", "noise", "film")
-    return workflow.cores if long else 1
+rule experiment:
+    output:
+        RUNS + "/outcomes/{run}.npz",
+    params:
+        key=lambda w: key(lambda d: chapters.outcome_key(chapters.all_experiments(PROFILE)[w.run], d)),
+    wildcard_constraints:
+        run="[a-z0-9_]+(-seed[0-9]+)?",
+    threads: workflow.cores if SETTINGS.get("whole_machine") and not GPUS else 1
+    resources:
+        mem_mb=MEMORY,
+        gpu=1 if GPUS else 0,
+    priority: 1  # chapters wait for these
+    message:
+        "{wildcards.run}"
+    shell:
+        "{CALL} train {wildcards.run} --profile {PROFILE}"
 
 
 rule chapter:
     input:
-        source=ancient(f"{notebooks.BOOK}/chapters/{{chapter}}.md"),
-        needs=lambda w: [r for c in NEEDS.get(w.chapter, ()) for r in records(c)],
+        lambda w: [f"{RUNS}/outcomes/{run}.npz" for run in chapters.runs_needed(w.chapter, PROFILE)],
+        lambda w: [f"{RUNS}/results/{c}.json" for c in chapters.needs(w.chapter, PROFILE)],
     output:
         notebook=RUNS + "/notebooks/{chapter}.ipynb",
         record=RUNS + "/results/{chapter}.json",
-    threads: cores
+    params:
+        key=lambda w: key(lambda d: chapters.chapter_key(w.chapter, PROFILE, d)),
+    resources:
+        mem_mb=MEMORY,
     message:
         "{wildcards.chapter}"
     shell:
-        "exec {sys.executable:q} {notebooks.__file__:q} execute {wildcards.chapter} --profile {PROFILE}"
+        "{CALL} execute {wildcards.chapter} --profile {PROFILE}"
 
 
-rule chapter_with_seed:
+rule pages:
     input:
-        source=ancient(f"{notebooks.BOOK}/chapters/{{chapter}}.md"),
+        everything,
     output:
-        notebook=RUNS + "/notebooks/{chapter}-seed{seed}.ipynb",
-        record=RUNS + "/results/{chapter}-seed{seed}.json",
-    threads: cores
-    message:
-        "{wildcards.chapter}, seed {wildcards.seed}"
-    priority: 1  # others wait for these
+        PAGES,
+    params:
+        key=lambda w: key(lambda d: pages.key(PROFILE, d)),
+    threads: workflow.cores
     shell:
-        "exec {sys.executable:q} {notebooks.__file__:q} execute {wildcards.chapter} --profile {PROFILE} --seed {wildcards.seed}"
+        "{CALL} pages --profile {PROFILE}"
+
+
+rule edition_pages:
+    output:
+        EDITION_PAGES,
+    params:
+        key=lambda w: pages.edition_key(),
+    shell:
+        "{CALL} edition-pages"

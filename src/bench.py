@@ -112,7 +112,7 @@ def ascent(filters, steps, together):
     start = np.random.default_rng(0).uniform(-10, 10, (1, 128, 128, 3)).astype(np.float32)
     seconds = 0.0
     for group in [filters] if together else [[f] for f in filters]:
-        slope, images, times = helpers.slope_of(network, helpers.channel_means), np.repeat(start, len(group), axis=0), []
+        slope, images, times = helpers.gradient_of(network, helpers.channel_means), np.repeat(start, len(group), axis=0), []
         for _ in range(steps + 1):
             started = time.perf_counter()
             direction, _ = slope(images, np.array(group))

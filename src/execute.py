@@ -13,6 +13,8 @@ import environment
 import outcomes
 from paths import EDITION, PROJECT, BookError, runs_folder, say, write_atomically
 
+PROGRESS = re.compile(r"    \S.*: \d+ of \d+ \w+")  # a line of helpers.Progress
+
 
 def train(run, profile):
     """Compute one experiment with one seed, such as ``small_cnn-seed0``, unless its outcome is found in ``runs/`` or ``edition/``.
@@ -39,7 +41,7 @@ def train(run, profile):
             for line in process.stderr:
                 file.write(line)
                 file.flush()
-                if line.startswith("    "):  # the experiment's own progress
+                if PROGRESS.match(line):
                     say(line.rstrip())
                 last = line.strip() or last
             status = process.wait()
@@ -146,7 +148,7 @@ def restore(chapter, key, folder):
 def quiet_children(log):
     """Send what child processes write to standard error into the file ``log``: libraries chat there.
 
-    Yields a file that passes on to the real standard error only the chapters' own progress, four spaces indented.
+    Yields a file that passes on to the real standard error only the chapters' own progress.
     """
     terminal = os.dup(2)
     mark = os.environ.get("BOOK_RELAY", "")
@@ -154,7 +156,7 @@ def quiet_children(log):
 
         class Progress:
             def write(self, text):
-                shown.writelines(f"{mark}{line}\n" for line in text.splitlines() if line.startswith("    "))
+                shown.writelines(f"{mark}{line}\n" for line in text.splitlines() if PROGRESS.match(line))
                 shown.flush()
                 file.write(text)
 

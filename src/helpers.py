@@ -237,7 +237,7 @@ def forward(network):
     return lambda batch: np.asarray(network.predict_on_batch(batch)).astype(np.float32)
 
 
-def slope_of(network, objective):
+def gradient_of(network, objective):
     """A compiled function for the slope of an objective with respect to images, with Keras's backend.
 
     Args:
@@ -286,7 +286,7 @@ def slope_of(network, objective):
 
 
 def channel_means(call, images, channels):
-    """Objective for ``slope_of``: the mean of one feature map per image, float32 (n,); ``channels`` (n,) says which."""
+    """Objective for ``gradient_of``: the mean of one feature map per image, float32 (n,); ``channels`` (n,) says which."""
     maps = keras.ops.cast(call(images), "float32")
     return keras.ops.sum(keras.ops.mean(maps, axis=(1, 2)) * keras.ops.one_hot(channels, maps.shape[-1], dtype="float32"), axis=1)
 
@@ -386,7 +386,7 @@ def outcome_of(experiment, profile):
     if isinstance(function, str):  # "training.train": a function of another chapter
         chapter, name = function.split(".")
         function = chapters.definitions(chapter, only_functions=True, profile=profile)[name]
-    own, data = _module_of(function), assets.found(profile)
+    own, data = _module_of(function), assets.stock(profile)
     key = chapters.outcome_key(replace(experiment, function=function.__name__), data, own)
     path = outcomes.find(experiment.run, key, profile)
     if path is None:
@@ -428,7 +428,7 @@ def load_outcomes(name, profile):
     found = {}
     for experiment in chapters.all_experiments(profile).values():
         if experiment.name == name:
-            path = outcomes.find(experiment.run, chapters.outcome_key(experiment, assets.found(profile)), profile)
+            path = outcomes.find(experiment.run, chapters.outcome_key(experiment, assets.stock(profile)), profile)
             if path is None:
                 raise BookError(f"The experiment {experiment.run} has not been computed. Run make book, or the chapter {experiment.chapter}.")
             found[experiment.seed] = outcomes.load(path)[0]
@@ -543,7 +543,7 @@ def save_records(chapter, profile, results, **more):
         table = io.StringIO()
         csv.writer(table, lineterminator="\n").writerows(rows)
         write_atomically(results_folder(profile) / f"{chapter}-seed{seed}.csv", table.getvalue().encode())
-        more_about = provenance(photos=assets.found(profile)["photos"][0], **more)
+        more_about = provenance(photos=assets.stock(profile)["photos"][0], **more)
         save_result(f"{chapter}-seed{seed}", profile, chapter=chapter, seed=seed, experiments=experiments, provenance=more_about)
     return entries
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import nbformat
 import yaml
 
-import notebooks
+import chapters
+import execute
 import slides
-from assets import PROJECT, BookError, runs_folder, write_atomically
+from paths import BOOK, BUILD, EDITION, PROJECT, BookError, runs_folder, say, write_atomically
 
 # What the theme puts on every page and the book does not use: thebe, a way to run cells on another host, whose script
 # stands there twice and so fails; and a preloading of fonts that browsers refuse for pages opened from a disk.
@@ -33,9 +34,9 @@ def weave(source, executed, name):
     Raises:
         BookError: the code cells differ, so the outputs belong to other code; or an output could run a script.
     """
-    ours, theirs = notebooks.code_cells(source), notebooks.code_cells(executed)
+    ours, theirs = chapters.code_cells(source), chapters.code_cells(executed)
     same = len(ours) == len(theirs) and all(
-        notebooks.parameters_of(nb_of(a)).keys() == notebooks.parameters_of(nb_of(b)).keys() if notebooks.is_parameters(a) else notebooks.cell_code(a) == notebooks.cell_code(b)
+        chapters.parameters_of(nb_of(a)).keys() == chapters.parameters_of(nb_of(b)).keys() if chapters.has_tag(a, "parameters") else chapters.cell_code(a) == chapters.cell_code(b)
         for a, b in zip(ours, theirs)
     )
     if not same:
@@ -46,7 +47,7 @@ def weave(source, executed, name):
                 if kind not in SHOWN or kind.startswith("text/") and ACTIVE.search(str(content)):
                     raise BookError(f"An output of the chapter {name} could run a script in the page ({kind}): {cell.source[:80]!r} …")
         cell.outputs, cell.execution_count = run.outputs, run.execution_count
-        if notebooks.is_parameters(cell):
+        if chapters.has_tag(cell, "parameters"):
             cell.source = run.source
     for number, cell in enumerate(source.cells):
         cell.id = f"cell-{number}"
@@ -59,19 +60,41 @@ def nb_of(cell):
 
 
 def render(profile):
-    """Weave every chapter with its run and build the HTML into ``_build/<profile>/html``."""
-    notebooks.say("  building the pages …")
-    executed = runs_folder() / profile / "notebooks"
-    pages = {chapter: weave(notebooks.read_source(chapter), read_run(executed, chapter, profile), chapter) for chapter in notebooks.chapters()}
-    build_html(pages, notebooks.BUILD / profile, banner(profile))
+    """Weave every chapter with its run and build the HTML into ``_build/<profile>/html``; delete runs of chapters that are no more."""
+    say("  building the pages …")
+    folder = runs_folder() / profile
+    known = {f"{c}.ipynb" for c in chapters.chapters()} | {path.name for c in chapters.chapters() for path in execute.files_of(c, folder / "results")}
+    for path in [*(folder / "notebooks").glob("*"), *(folder / "results").glob("*")]:
+        if path.name not in known:
+            path.unlink()
+    pages = {c: weave(chapters.read_source(c), read_run(folder / "notebooks" / f"{c}.ipynb"), c) for c in chapters.chapters()}
+    build_html(pages, BUILD / profile, banner(profile))
 
 
-def read_run(folder, chapter, profile):
-    """The executed notebook whose outputs a chapter's page shows: that of the first seed."""
-    path = folder / f"{notebooks.shown_run(chapter, profile)}.ipynb"
+def read_run(path):
+    """An executed notebook, without the cell that ``standalone`` adds."""
     if not path.exists():
-        raise BookError(f"The chapter {chapter} has not been executed yet: {path} is missing.")
+        raise BookError(f"The chapter {path.stem} has not been executed yet: {path} is missing.")
     return without_help(nbformat.read(path, as_version=4))
+
+
+def _files():
+    """What the pages are made of besides the runs: all text and decoration, and the code that makes the pages."""
+    made = [p for p in sorted(BOOK.rglob("*")) if p.is_file() and not any(part.startswith(".") for part in p.relative_to(BOOK).parts)]
+    made += [PROJECT / "_config.yml", PROJECT / "_toc.yml", *sorted(p for p in (PROJECT / "src" / "deck").glob("*"))]
+    return made + [PROJECT / "src" / f"{name}.py" for name in ("pages", "slides")]
+
+
+def key(profile, data):
+    """What decides the pages of a run: text, decoration, the keys of all runs, the banner."""
+    files = [(str(p.relative_to(PROJECT)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in _files()]
+    return chapters.digest(files, [chapters.chapter_key(c, profile, data) for c in chapters.chapters()], banner_of(profile, data))
+
+
+def edition_key():
+    """What decides the pages of the edition: text, decoration, its executed notebooks."""
+    files = [*_files(), *sorted((EDITION / "notebooks").glob("*.ipynb")), PROJECT / "profiles" / "report.yml"]
+    return chapters.digest([(str(p.relative_to(PROJECT)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files])
 
 
 ALONE = """\
@@ -106,9 +129,9 @@ def before_code(page, cell):
     return copy
 
 
-def standalone(page, public):
+def standalone(page):
     """The executed notebook as a file of its own: its first code cell finds the book's modules, or gets them."""
-    return before_code(page, nbformat.v4.new_code_cell(ALONE.format(**public), id="alone"))
+    return before_code(page, nbformat.v4.new_code_cell(ALONE.format(**repository()), id="alone"))
 
 
 def without_help(notebook):
@@ -124,8 +147,7 @@ def ways_to_run(chapter, page, public):
         links.append(f'<a href="{chapter}.slides.html">slides</a>')
     if public["url"]:
         place, branch = public["url"].removeprefix("https://github.com/").removesuffix(".git").strip("/"), public["branch"]
-        run = notebooks.shown_run(chapter, "report")
-        links += [f'<a href="https://colab.research.google.com/github/{place}/blob/{branch}/edition/notebooks/{run}.ipynb">open in Colab</a>',
+        links += [f'<a href="https://colab.research.google.com/github/{place}/blob/{branch}/edition/notebooks/{chapter}.ipynb">open in Colab</a>',
                   f'<a href="https://mybinder.org/v2/gh/{place}/{branch}?urlpath=lab/tree/book/chapters/{chapter}.md">open in Binder</a>']
     return nbformat.v4.new_markdown_cell(f'<p class="run-it">Run it yourself: {" · ".join(links)}</p>', id="run-it")
 
@@ -143,14 +165,15 @@ def build_html(pages, out, announcement):
     """
     stage = out / "stage"
     shutil.rmtree(stage, ignore_errors=True)
-    shutil.copytree(notebooks.BOOK, stage, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "chapters"))
+    shutil.copytree(BOOK, stage, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "chapters"))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(PROJECT / name, stage / name)
+    (stage / "_toc.yml").write_text((stage / "_toc.yml").read_text(encoding="utf-8").replace(": book/", ": "), encoding="utf-8")
     config = yaml.safe_load((stage / "_config.yml").read_text(encoding="utf-8"))
     (stage / "chapters").mkdir()
     (stage / "_static" / "notebooks").mkdir()
     for chapter, page in pages.items():
-        nbformat.write(standalone(page, config["repository"]), stage / "_static" / "notebooks" / f"{chapter}.ipynb")
+        nbformat.write(standalone(page), stage / "_static" / "notebooks" / f"{chapter}.ipynb")
         nbformat.write(before_code(page, ways_to_run(chapter, page, config["repository"])), stage / "chapters" / f"{chapter}.ipynb")
     config["sphinx"]["config"]["html_theme_options"] = {
         **config["sphinx"]["config"].get("html_theme_options", {}), "announcement": announcement
@@ -158,7 +181,7 @@ def build_html(pages, out, announcement):
     (stage / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     log = out / "html.log"
     with open(log, "w", encoding="utf-8") as file:
-        command = [Path(sys.executable).with_name("jupyter-book"), "build", stage, "--path-output", out, "--all", "-W", "-n", "--keep-going"]
+        command = [sys.executable, "-m", "jupyter_book", "build", stage, "--path-output", out, "--all", "-W", "-n", "--keep-going"]
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     html, made = out / "html", out / "_build" / "html"
     if done.returncode or not (made / "index.html").exists():
@@ -177,52 +200,43 @@ def build_html(pages, out, announcement):
 
 def banner(profile):
     """One line for the top of every page of a run: profile, photos, weights."""
-    found = json.loads((runs_folder() / profile / "data.json").read_text(encoding="utf-8"))
-    weights = "ImageNet weights" if all(found["weights"].values()) else "an untrained VGG"
+    return banner_of(profile, chapters.found_data(profile))
+
+
+def banner_of(profile, data):
+    weights = "ImageNet weights" if all(data["weights"].values()) else "an untrained VGG"
     return (
-        f"<strong>A run of your own</strong>, profile “{profile}”: {found['photos'][0]}; {weights}. "
+        f"<strong>A run of your own</strong>, profile “{profile}”: {data['photos'][0]}; {weights}. "
         "The numbers are this run's; the text describes a run at full size."
     )
 
 
 def html():
-    """Build the pages of ``edition/`` into ``_build/edition/html`` if anything has changed since they were built.
+    """Build the pages of ``edition/`` into ``_build/edition/html``.
+
+    A chapter whose code has changed since is shown as it ran, with a word about it; its own text belongs to other code.
 
     Returns:
         The page to open.
 
     Raises:
-        BookError: chapters are missing in the edition, or their code is no longer that of the edition.
+        BookError: a chapter is missing in the edition.
     """
-    pages, stale = {}, []
-    for chapter in notebooks.chapters():
-        run = notebooks.shown_run(chapter, "report")
-        if not (notebooks.EDITION / "notebooks" / f"{run}.ipynb").exists():
-            stale.append(f"{chapter} (not in it yet)")
+    say("  building the pages of the edition …")
+    pages, missing = {}, []
+    for chapter in chapters.chapters():
+        found = [p for p in (EDITION / "notebooks" / f"{chapter}.ipynb", EDITION / "notebooks" / f"{chapter}-seed0.ipynb") if p.exists()]
+        if not found:
+            missing.append(chapter)
             continue
-        executed = read_run(notebooks.EDITION / "notebooks", chapter, "report")
+        executed = read_run(found[0])
         try:
-            pages[chapter] = weave(notebooks.read_source(chapter), executed, chapter)
+            pages[chapter] = weave(chapters.read_source(chapter), executed, chapter)
         except BookError:
-            stale.append(f"{chapter} (other code)")
-            continue
-        wanted, ran = notebooks.parameters_for(chapter, "report"), notebooks.parameters_of(executed)
-        if any(ran.get(name) != value for name, value in wanted.items()):
-            stale.append(f"{chapter} (other parameters)")
-    if stale:
-        more = f" and {len(stale) - 6} more" if len(stale) > 6 else ""
+            pages[chapter] = executed
+    if missing:
         raise BookError(
-            f"The edition does not match these chapters: {', '.join(stale[:6])}{more}.\n"
-            "Its outputs belong to other code. Execute them again with make book PROFILE=report, then make edition; "
-            "or take the edits of code back (edits of text are free)."
+            f"The edition lacks {', '.join(missing)}. Execute at full size with make book PROFILE=report, then make edition."
         )
-    sources = [p for p in sorted(notebooks.BOOK.rglob("*")) if p.is_file() and p.suffix != ".md" or p.parent == notebooks.BOOK]
-    parts = [p.read_bytes() for p in [*sources, PROJECT / "_config.yml", PROJECT / "_toc.yml", Path(__file__)] if p.is_file()]
-    parts += [nbformat.writes(page).encode() for page in pages.values()]
-    key, known = hashlib.sha256(b"\0".join(parts)).hexdigest(), notebooks.BUILD / "edition" / "key"
-    page = notebooks.BUILD / "edition" / "html" / "index.html"
-    if not (page.exists() and known.exists() and known.read_text() == key):
-        notebooks.say("  building the pages of the edition …")
-        build_html(pages, notebooks.BUILD / "edition", "")
-        write_atomically(known, key.encode())
-    return page
+    build_html(pages, BUILD / "edition", "")
+    return BUILD / "edition" / "html" / "index.html"

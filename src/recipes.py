@@ -31,14 +31,14 @@ def vgg19_frozen(c):
     return c["train_head"](experiment="vgg19_frozen", digest=joblib.hash(c["maps"]), **shared)
 
 
-def vgg19_unlocked(c):
+def vgg19_unfrozen(c):
     names = ("views", "head_epochs", "epochs", "learning_rate", "batch_size", "seed", "image_size", "profile")
     return c["fine_tune"](name="vgg19", scaling="vgg", **{name: c[name] for name in names})
 
 
 CANDIDATES = [  # training, its chapter, what differs from profiles/report.yml and the chapter's own parameters
     (small_cnn_augmented, "augmentation", {"epochs": 60, "learning_rate": 3e-4, "dropout": 0.5}),
-    (vgg19_unlocked, "fine_tuning", {"views": 3, "head_epochs": 20, "epochs": 18}),
+    (vgg19_unfrozen, "fine_tuning", {"views": 3, "head_epochs": 20, "epochs": 18}),
     (vgg19_frozen, "transfer", {"epochs": 30, "head_units": 256}),
     (vgg19_frozen, "transfer", {"epochs": 30, "head_units": 512}),
     (small_cnn_augmented, "augmentation", {"epochs": 150, "learning_rate": 3e-4, "dropout": 0.5}),

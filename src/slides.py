@@ -12,7 +12,8 @@ import nbformat
 from bs4 import BeautifulSoup
 from nbconvert import SlidesExporter
 
-import notebooks
+import chapters
+from paths import BUILD
 
 PARTS = "article .admonition.tip, article .admonition.note, article .cell.tag_slide, article .admonition.important"
 
@@ -38,7 +39,7 @@ def slides_of(text, name):
 def write_decks(html):
     """Write ``chapters/<name>.slides.html`` beside the pages in the folder ``html``; returns the decks' paths."""
     exporter, decks = SlidesExporter(extra_template_basedirs=[str(Path(__file__).parent)], template_name="deck"), []
-    for chapter in notebooks.chapters():
+    for chapter in chapters.chapters():
         page = html / "chapters" / f"{chapter}.html"
         text = page.read_text(encoding="utf-8")
         if "tag_slide" in text:  # a page without marked cells, such as one of solutions, need not be parsed
@@ -51,7 +52,7 @@ def write_decks(html):
 
 
 def main():
-    built = [path.parent for path in sorted(notebooks.BUILD.glob("*/html/index.html"))]
+    built = [path.parent for path in sorted(BUILD.glob("*/html/index.html"))]
     if not built:
         sys.exit("There are no pages yet to make slides from. Run: make book, or make html.")
     for html in built:

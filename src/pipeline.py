@@ -1,0 +1,186 @@
+"""The command line behind `make`: prepare, one piece of work, the pages, and `book`, which calls Snakemake for all of it.
+
+    python src/pipeline.py book --profile quick            all that follows, as far as it is needed
+    python src/pipeline.py prepare --profile quick         find, fetch and decode photos and weights
+    python src/pipeline.py train small_cnn-seed0           compute one experiment
+    python src/pipeline.py execute vgg --profile quick     execute one chapter
+    python src/pipeline.py pages --profile quick           weave all pages and build the HTML
+    python src/pipeline.py html                            build the pages of edition/; nothing is executed
+    python src/pipeline.py promote                         copy what the report profile has finished to edition/
+    python src/pipeline.py compare --profile report        put a run's accuracies beside the edition's
+"""
+
+import environment
+
+environment.enter()
+
+import argparse
+import fcntl
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+import assets
+import chapters
+from paths import BUILD, EDITION, PROJECT, BookError, runs_folder, say, write_atomically
+
+MARK = "» "  # begins the lines that are to be shown; Snakemake's own go to a log
+
+
+def prepare(profile):
+    """Find, fetch and decode what the chapters need, say what was found, and write it to ``runs/<profile>/data.json``."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if importlib.util.find_spec(backend) is None:
+        raise BookError(
+            f"KERAS_BACKEND is {backend}, and this package is not installed in {sys.prefix}.\n"
+            f"Install it there (requirements-gpu.txt for a GPU; {sys.executable} -m pip install {backend} for a CPU), or unset it."
+        )
+    shared = chapters.load_profile(profile)["shared"]
+    found = assets.stock(profile, shared["image_size"])
+    photos = assets.load_photos(profile, shared["image_size"])
+    say(f"Photos:  {photos.source}" + (f"; {len(photos.left_out)} files left out" if photos.left_out else ""))
+    for name, reason in photos.left_out[:10]:
+        say(f"         left out: {name} ({reason})")
+    if len(photos.left_out) > 10:
+        listing = runs_folder() / profile / "left-out.txt"
+        write_atomically(listing, "".join(f"{name}\t{reason}\n" for name, reason in photos.left_out).encode())
+        say(f"         … and {len(photos.left_out) - 10} more, all of them in {os.path.relpath(listing)}")
+    assets.split(photos, 0, shared["train_size"], shared["validation_size"], shared["test_size"])  # enough of them?
+    for name, path in found["files"].items():
+        say(f"Weights: {name.upper()} " + (f"from {path}" if path else "untrained"))
+    write_atomically(runs_folder() / profile / "data.json", json.dumps(found, indent=1).encode())
+
+
+def free_memory():
+    """GiB of memory that a run may use: BOOK_MEMORY, or what is free on this machine and in its container.
+
+    Raises:
+        BookError: BOOK_MEMORY is not a number.
+    """
+    if given := os.environ.get("BOOK_MEMORY"):
+        try:
+            return float(given)
+        except ValueError as error:
+            raise BookError(f"BOOK_MEMORY is {given!r}. It must be a number, the GiB of memory that a run may use, or unset.") from error
+    free, limit = psutil.virtual_memory().available, Path("/sys/fs/cgroup/memory.max")  # a container's limit, "max" if none
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        free = min(free, int(text))
+    return free / 2**30
+
+
+def book(profile, executor, target="all"):
+    """Have Snakemake do what is needed, show the lines that matter, and say which page to open.
+
+    Raises:
+        BookError: another run is under way, or something failed.
+    """
+    from joblib import cpu_count
+
+    chapters.load_profile(profile)  # a word about a wrong name now
+    folder = runs_folder()
+    (folder / profile).mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BookError(f"Another run is under way in {folder}. Wait until it has ended, or stop it.") from error
+        free, needed = free_memory(), chapters.load_profile(profile)["memory"]
+        if free < needed and executor == "local":
+            say(f"Memory:  {free:.1f} GiB may be used; the profile {profile} needs about {needed} GiB. If a chapter is ended for want of memory,\n"
+                "         close other programs and run again: finished chapters are kept.")  # fmt: skip
+        command = [sys.executable, "-m", "snakemake", target, "--snakefile", PROJECT / "Snakefile", "--config", f"profile={profile}"]
+        command += ["--nolock"]  # the lock is ours: it ends with this process, however that ends
+        if executor == "local":
+            command += ["--cores", str(cpu_count()), "--resources", f"mem_mb={max(free, needed) * 1024:.0f}"]
+        else:
+            command += ["--executor", executor, "--jobs", os.environ.get("JOBS") or "20", *os.environ.get("EXECUTOR_OPTIONS", "").split()]
+        failed = snakemake(command, folder / profile / "pipeline.log")
+    if failed:
+        raise BookError(f"The book is not finished; what is finished is kept.\n{failed}")
+    if target == "all" and EDITION.exists() and profile != "test":
+        print(f"\nThe edition, with the results at full size:  {os.path.relpath(BUILD / 'edition' / 'html' / 'index.html')}")
+    if target == "all":
+        print(f"\nOpen {os.path.relpath(BUILD / profile / 'html' / 'index.html')} in a browser: your own run.")
+    else:
+        print(f"Open {os.path.relpath(BUILD / 'edition' / 'html' / 'index.html')} in a browser.")
+
+
+def snakemake(command, log):
+    """Run Snakemake; show the marked lines, keep its own in ``log``. Returns what to say of a failure, or None."""
+    shown = False
+    with (
+        open(log, "w", encoding="utf-8") as file,
+        subprocess.Popen(
+            [str(part) for part in command], cwd=PROJECT, env={**os.environ, "BOOK_RELAY": MARK}, text=True, encoding="utf-8", errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=environment.die_with_parent,
+        ) as process,
+    ):  # fmt: skip
+        signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))  # as Ctrl-C: Snakemake cancels its jobs on SIGINT only
+        try:
+            for line in process.stdout:
+                file.write(line.removeprefix(MARK))
+                file.flush()
+                if line.startswith(MARK):
+                    shown = True
+                    print(line.removeprefix(MARK), end="", flush=True)
+        except KeyboardInterrupt:  # Ctrl-C reaches Snakemake too, which stops the chapter and clears up
+            process.wait()
+            raise
+    if process.returncode == 0:
+        return None
+    if process.returncode < 0 or process.returncode == 130:
+        raise KeyboardInterrupt
+    return f"All messages: {log}" if shown else "".join(log.read_text(encoding="utf-8").splitlines(True)[-15:])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="`make help` lists the same by what one wants.")
+    parser.add_argument("step", choices=("book", "prepare", "train", "execute", "pages", "html", "edition-pages", "promote", "compare"))
+    parser.add_argument("name", nargs="?", help="for execute: a chapter; for train: an experiment and its seed, such as small_cnn-seed0")
+    parser.add_argument("--profile", default="quick", help="a file of profiles/ (default: quick)")
+    parser.add_argument("--executor", default="local", help="local (the default), or a Snakemake executor that is installed, such as slurm")
+    options = parser.parse_args()
+    if options.step in ("train", "execute") and not options.name:
+        parser.error(f"{options.step} needs a name")
+    try:
+        if options.step == "book":
+            book(options.profile, options.executor)
+        elif options.step == "html":
+            book("report", "local", target="edition_pages")
+        elif options.step == "prepare":
+            prepare(options.profile)
+        elif options.step in ("train", "execute"):
+            import execute
+
+            environment.die_with_parent()
+            known = chapters.chapters() if options.step == "execute" else chapters.all_experiments(options.profile)
+            if options.name not in known:
+                raise BookError(f"There is no {options.name!r}. There are: {', '.join(known)}.")
+            {"train": execute.train, "execute": execute.execute}[options.step](options.name, options.profile)
+        elif options.step in ("pages", "edition-pages"):
+            import pages
+
+            pages.render(options.profile) if options.step == "pages" else pages.html()
+        else:
+            import edition
+
+            edition.promote() if options.step == "promote" else edition.compare(options.profile)
+    except BookError as error:
+        say(f"\n{error}\n")
+        sys.exit(1)
+    except OSError as error:
+        advice = {28: " Make room, then run again.", 13: " Permit access, then run again.", 30: " Permit writing, then run again."}.get(error.errno, "")
+        say(f"\n{error.filename or runs_folder()}: {error.strerror or error}.{advice}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit("" if os.environ.get("BOOK_RELAY") else "\nStopped. What is finished is kept; the same command goes on from there.")
+
+
+if __name__ == "__main__":
+    main()
