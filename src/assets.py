@@ -1,4 +1,4 @@
-"""The photos and the weights that the book works on: found in a folder, fetched, or drawn.
+"""The photos and the weights that the book works on: found in a folder, fetched, or drawn; decoded once, and divided.
 
 The order is always the same (see README, *Photos and weights*): a folder that is already there, then a
 download, then, in the profiles that allow it, photos drawn by this module and a VGG without weights. What
@@ -7,60 +7,40 @@ was used is described in words, so that a page can say it.
 Photos are decoded once. The decoded pixels lie in ``runs/cache`` and every chapter maps them from there.
 """
 
+import ast
 import hashlib
+import inspect
 import json
 import os
 import re
-import stat
 import sys
-import tempfile
-import urllib.parse
-import zipfile
-import zlib
+import threading
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
-from tqdm import tqdm
+import PIL
+from PIL import Image, ImageDraw, ImageFilter
 
-from paths import PROJECT, BookError, runs_folder, write_atomically
+from fetch import WEIGHTS, fetch_photos, fetch_weights
+from found import CLASSES, SUFFIXES, check_weights, contents, list_photos, photo_root, scan, tally, walk  # noqa: F401
+from paths import PROJECT, BookError, decides_nothing, runs_folder, write_atomically
 
-CLASSES = ("cat", "dog")  # label 0 and label 1 throughout the book
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # decided by content, whatever the file is called
 MAX_PIXELS = 50_000_000  # larger images would take gigabytes of memory to decode
-MAX_UNPACKED = 4_000_000_000  # bytes; the whole collection has 0.9 GB
-TIMEOUT = 20  # seconds without an answer after which a download is given up
 MIN_SIDE = 8  # pixels; nothing can be seen in less
 NEAR_DUPLICATE_BITS = 12  # of 256; see near_duplicates
-
-# Microsoft publishes the whole collection; Google a part of it that is enough for a quick run. No checksum of
-# Google's file is published, so its exact size and the checksums inside the zip are verified instead.
-DOWNLOADS = {
-    "all": {
-        "url": "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/"
-        "kagglecatsanddogs_5340.zip",
-        "hash": "sha256:b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
-        "bytes": 824_887_076,
-    },
-    "part": {
-        "url": "https://storage.googleapis.com/mledu-datasets/cats_and_dogs_filtered.zip",
-        "hash": None,
-        "bytes": 68_606_236,
-    },
-}
-WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/"
-WEIGHTS = {  # the files that keras.applications itself downloads, with Keras's own checksums
-    "vgg16": ("vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "md5:6d6bbae143d832006294945121d1f1fc"),
-    "vgg19": ("vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5", "md5:253f8cb515780f3b799900260a226db6"),
-}
+FINGERPRINT_SIZE = 150  # pixels; near-duplicates are told at this size, whatever size a run works with
+TEST_PHOTOS = PROJECT / "data" / "test-photos.txt"
 
 
 # --- where things lie ------------------------------------------------------------------------------------------
 
 
+@decides_nothing
 def data_folders():
     """Folders in which photos and weights are looked for, in order: ``$BOOK_DATA``, then ``data/``."""
     folders = [PROJECT / "data"]
@@ -76,117 +56,51 @@ def data_folders():
     return folders
 
 
-# --- downloads -------------------------------------------------------------------------------------------------
-
-
-def fetch(url, target, known_hash=None, size=None, attempts=2):
-    """Download ``url`` to the file ``target`` and return the path.
-
-    The file appears under its name only once it is complete and verified; a broken download is removed and
-    tried again, ``attempts`` times in all.
-
-    Raises:
-        BookError: no network, an interrupted transfer, or a file of the wrong size or checksum.
-    """
-    import pooch  # imported here: only a download needs it
-    from pooch.hashes import hash_matches
-
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT)
-    for attempt in range(1, attempts + 1):
-        print(f"Fetching {url}", file=sys.stderr)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-            part = Path(folder) / target.name
-            try:
-                download(url, part, None)
-                got = part.stat().st_size
-                if size is not None and got != size:
-                    raise ValueError(f"it has {got:,} bytes instead of {size:,}")
-                if known_hash and not hash_matches(part, known_hash):
-                    raise ValueError("its checksum is wrong")
-                part.replace(target)
-                return target
-            except (OSError, ValueError) as error:  # requests' errors are OSErrors
-                reason = error
-        print(f"  attempt {attempt} of {attempts} failed: {reason}", file=sys.stderr)
-    host = urllib.parse.urlsplit(url).netloc
-    raise BookError(
-        f"Could not download {url}\n  {reason}\n"
-        f"Check that this machine reaches {host}, or fetch the file by other means (see data/README.md)."
-    )
-
-
-def unpack(archive, folder):
-    """Unpack the zip file ``archive`` into ``folder``, which appears only when all of it is there.
-
-    Raises:
-        BookError: not a zip, a damaged one, or one with a member that would land outside ``folder``.
-    """
-    folder = Path(folder)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
-        inside = Path(scratch) / "content"
-        try:
-            with zipfile.ZipFile(archive) as content:
-                size = sum(member.file_size for member in content.infolist())
-                if size > MAX_UNPACKED:
-                    raise BookError(f"{archive} would unpack to {size:,} bytes, which no collection of these photos has. Delete it.")
-                for member in tqdm(content.infolist(), desc="Unpacking", unit=" files", disable=None):
-                    if not (inside / member.filename).resolve().is_relative_to(inside.resolve()):
-                        raise BookError(f"{archive} holds {member.filename!r}, which would land outside {folder}.")
-                    if stat.S_ISLNK(member.external_attr >> 16):
-                        raise BookError(f"{archive} holds {member.filename!r}, a link to another place. Delete the file.")
-                    content.extract(member, inside)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotADirectoryError, IsADirectoryError) as error:
-            raise BookError(f"{archive} is damaged ({error}). Delete it and run again.") from error
-        inside.replace(folder)
-
-
-# --- photos: finding them --------------------------------------------------------------------------------------
-
-
-def class_of(path):
-    """Label of a photo by its folder (``Cat/``, ``dogs/``) or its name (``dog.7.jpg``); None if neither tells."""
-    for word, pattern in ((path.parent.name, r"(cat|dog)s?$"), (path.name, r"(cat|dog)s?[._-]")):
-        found = re.match(pattern, word.lower())
-        if found:
-            return CLASSES.index(found[1])
-    return None
-
-
-def list_photos(root):
-    """Files below ``root`` as two lists: ``(label, path)`` in natural order, and ``(path, reason)`` left out."""
-    used, left_out = [], []
-    for path in sorted(root.rglob("*"), key=lambda p: [int(s) if s.isdecimal() else s for s in re.split(r"(\d+)", str(p))]):
-        if path.name.startswith(".") or path.name.upper().startswith("README") or path.is_dir():
-            if path.is_dir() and path.suffix.lower() in SUFFIXES:
-                left_out.append((path, "a folder, not a photo"))
-        elif path.suffix.lower() not in SUFFIXES:
-            left_out.append((path, "not an image file"))
-        elif class_of(path) is None:
-            left_out.append((path, "neither its folder nor its name says cat or dog"))
-        else:
-            used.append((class_of(path), path))
-    return used, left_out
-
-
+@decides_nothing
 def find_photos():
-    """The first of the data folders that has a ``cats_vs_dogs`` folder, or None."""
-    for folder in data_folders():
-        if (folder / "cats_vs_dogs").is_dir():
-            return folder / "cats_vs_dogs"
-    return None
+    """The folder of the photos: in the first of the data folders that has any, or None.
+
+    Raises:
+        BookError: BOOK_DATA names a folder with neither photos nor weights in it.
+    """
+    *given, own = data_folders()
+    for folder in given:
+        root = photo_root(folder)
+        if root is not None:
+            return root
+        if not any(_find_weights(name, [folder]) for name in WEIGHTS):
+            raise BookError(
+                f"BOOK_DATA points to {folder}, and neither photos of cats and dogs nor weights of VGG are found there.\n"
+                f"There: {contents(folder)}.\n{tally(scan(folder)[1])}"
+                "Expected: cats_vs_dogs/, PetImages/ or train/ with the photos, unpacked, or weights/ (data/README.md has the names)."
+            )
+    return photo_root(own) if own.is_dir() else None
 
 
-def fetch_photos(which):
-    """Download and unpack the photos into ``data/cats_vs_dogs``. ``which``: "all" (787 MB) or "part" (69 MB)."""
-    item = DOWNLOADS[which]
-    archive = PROJECT / "data" / item["url"].rsplit("/", 1)[1]
-    if not archive.exists():
-        fetch(item["url"], archive, item["hash"], item["bytes"])
-    unpack(archive, PROJECT / "data" / "cats_vs_dogs")
-    archive.unlink()
-    return PROJECT / "data" / "cats_vs_dogs"
+@decides_nothing
+def fingerprint(profile):
+    """A short text that changes when anything changes, on disk or in the settings, that decides which photos and weights are found.
+
+    Cheap: names, sizes and times are looked at, no file is opened, nothing is written or fetched. Never an error: what is
+    wrong, the run says.
+    """
+    things = [profile, _code_of(draw_photo), sorted(test_photos())]
+    if profile == "test":  # always draws
+        return _short_hash(things)
+    try:
+        root = find_photos()
+        photos = [] if root is None else sorted((name, *_stamp(info)) for name, info, _, _ in walk(root))
+        kept = [_kept_by_keras(name) for name in WEIGHTS]
+        weights = [(str(p), *_stamp(p.stat())) for p in [*_weights_files(data_folders()), *kept] if p.is_file()]
+        things += [os.environ.get("BOOK_DOWNLOAD") != "0", str(root), photos, weights]
+    except (BookError, OSError) as error:
+        things.append(str(error))
+    return _short_hash(things)
+
+
+@decides_nothing
+def _stamp(info):
+    return (info.st_size, info.st_mtime_ns) if info else ()
 
 
 # --- photos: reading them --------------------------------------------------------------------------------------
@@ -215,17 +129,47 @@ def read_photo(path, image_size):
             if min(image.size) < MIN_SIDE:
                 raise ValueError(f"{image.width} × {image.height} pixels are too few")
             image.draft("RGB", (2 * image_size, 2 * image_size))  # JPEG only: decodes straight to a smaller size
-            image = ImageOps.exif_transpose(image)
+            image.load()
+            turn = _turn(image)
+            image = image if turn is None else image.transpose(turn)
             if image.mode.startswith("I;16"):  # 16-bit grey: Pillow's own conversion would clip it to white
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             image = image.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR)
             return np.asarray(image)
     except ValueError:
         raise
+    except Image.DecompressionBombError as error:
+        raise ValueError("its pixels are too many") from error
     except Image.UnidentifiedImageError as error:
         raise ValueError("not an image") from error
     except Exception as error:  # Pillow raises many kinds for damaged files: OSError, SyntaxError, struct.error, …
         raise ValueError(f"damaged ({error})") from error
+
+
+def _turn(image):
+    """How a photo must be turned to stand upright, by what its camera noted; None: not at all, or the note is damaged."""
+    to = Image.Transpose
+    turns = {2: to.FLIP_LEFT_RIGHT, 3: to.ROTATE_180, 4: to.FLIP_TOP_BOTTOM, 5: to.TRANSPOSE, 6: to.ROTATE_270, 7: to.TRANSVERSE, 8: to.ROTATE_90}
+    try:
+        return turns.get(image.getexif().get(0x0112))
+    except Exception as error:  # a damaged note is no damage to the photo
+        warnings.warn(f"Unreadable EXIF data ({error})", stacklevel=2)
+        return None
+
+
+@decides_nothing
+@contextmanager
+def _warnings_by_thread():
+    """Collect the warnings of Pillow, which do not say which file they are about, by thread: yields ``{thread: [text]}``."""
+    heard = {}
+
+    def keep(message, *_, **__):
+        heard.setdefault(threading.get_ident(), []).append(" ".join(str(message).split()))
+
+    with warnings.catch_warnings():  # holds for all threads, so it stands around them
+        warnings.simplefilter("always")
+        warnings.showwarning = keep
+        yield heard
 
 
 def draw_photo(label, index, image_size):
@@ -269,6 +213,12 @@ def draw_photo(label, index, image_size):
     return np.asarray(image.resize((image_size, image_size), Image.Resampling.BILINEAR))
 
 
+def _signs(image):
+    """Whether each pixel's right neighbour is brighter, in a photo shrunk to 17 × 16 grey pixels: bool (256,)."""
+    small = np.asarray(Image.fromarray(image).convert("L").resize((17, 16), Image.Resampling.BOX), np.int16)
+    return np.diff(small, axis=1).ravel() > 0
+
+
 def near_duplicates(images, bits=NEAR_DUPLICATE_BITS):
     """Group photos that show the same picture.
 
@@ -281,18 +231,22 @@ def near_duplicates(images, bits=NEAR_DUPLICATE_BITS):
     Returns:
         int array (n,): photos of the same group have the same number.
     """
+    return _groups(np.stack([_signs(image) for image in images]), bits)
+
+
+def _groups(signs, bits=NEAR_DUPLICATE_BITS):
+    """``near_duplicates`` by the bits, bool (n, 256)."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
-    small = [np.asarray(Image.fromarray(i).convert("L").resize((17, 16), Image.Resampling.BOX), np.int16) for i in images]
-    signs = np.where(np.diff(np.stack(small), axis=2) > 0, 1, -1).reshape(len(images), -1).astype(np.float32)
+    signs = np.where(signs, 1, -1).astype(np.float32)
     rows, columns = [], []
     for start in range(0, len(signs), 2000):  # in blocks: all pairs of 25,000 photos would take 2.5 GB
         row, column = np.nonzero(signs[start : start + 2000] @ signs.T >= signs.shape[1] - 2 * bits)
         rows.append(row + start)
         columns.append(column)
     rows, columns = np.concatenate(rows), np.concatenate(columns)
-    graph = csr_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(images), len(images)))
+    graph = csr_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(signs), len(signs)))
     return connected_components(graph, directed=False)[1]
 
 
@@ -304,10 +258,12 @@ class Photos:
         images: uint8 (n, image_size, image_size, 3), RGB.
         labels: uint8 (n,), 0 = cat, 1 = dog.
         names: n file names, relative to the folder of the photos.
-        groups: int (n,); near-duplicates share a number.
+        groups: int (n,); near-duplicates share a number, which no image size changes.
         source: where they come from, in words.
-        digest: 16 hexadecimal digits that change when a photo, its label or the size changes.
+        digest: 16 hexadecimal digits that change when a file, its name or its label does: the same on every machine, with
+            every decoder and at every image size. (They change with the list of test photos, too.)
         left_out: ``(name, reason)`` of the files that could not be used.
+        warnings: ``(name, what Pillow says)`` of files that are used and not quite in order.
     """
 
     images: np.ndarray
@@ -317,8 +273,10 @@ class Photos:
     source: str
     digest: str
     left_out: tuple
+    warnings: tuple = ()
 
 
+@decides_nothing
 def load_photos(profile, image_size, drawn_per_class=None):
     """All photos that this run works on, found, fetched or drawn, decoded and cached.
 
@@ -328,14 +286,14 @@ def load_photos(profile, image_size, drawn_per_class=None):
         drawn_per_class: how many of each class to draw, where they are drawn; by default what the profile needs.
 
     Raises:
-        BookError: no usable photos, or (report) none at all and no way to fetch them.
+        BookError: no usable photos, a BOOK_DATA that is not understood, or (report) no photos and no way to fetch them.
     """
     drawn_per_class = drawn_per_class or (60 if profile == "test" else 320)
     root = None if profile == "test" else find_photos()
     may_fetch = profile != "test" and os.environ.get("BOOK_DOWNLOAD") != "0"
     if root is None and may_fetch:
         try:
-            root = fetch_photos("all" if profile == "report" else "part")
+            root = fetch_photos("all" if profile == "report" else "part", PROJECT / "data")
         except BookError as error:
             if profile != "report":
                 print(f"{error}\nGoing on with drawn photos.", file=sys.stderr)
@@ -346,12 +304,14 @@ def load_photos(profile, image_size, drawn_per_class=None):
                     "data/README.md lists) or in the folder that BOOK_DATA names."
                 ) from error
     if root is None and profile == "report":
-        raise BookError("The report profile needs the real photos: run make book PROFILE=report, which fetches them.")
+        raise BookError(
+            "The report profile needs the real photos, and BOOK_DOWNLOAD=0 forbids to fetch them.\n"
+            "Put them in data/cats_vs_dogs (data/README.md has the layouts), or let BOOK_DATA name the folder that holds them."
+        )
     return _drawn_photos(image_size, drawn_per_class) if root is None else _folder_photos(root, image_size)
 
 
 def _drawn_photos(image_size, per_class):
-    key = hashlib.sha256(f"drawn {image_size} {per_class}".encode()).hexdigest()[:16]
     items = [(label, index) for label in range(2) for index in range(per_class)]
     return Photos(
         images=np.stack([draw_photo(label, index, image_size) for label, index in items]),
@@ -359,71 +319,132 @@ def _drawn_photos(image_size, per_class):
         names=tuple(f"{CLASSES[label]}.{index} (drawn)" for label, index in items),
         groups=np.arange(len(items)),
         source=f"{len(items):,} pictures drawn by the project, not photos",
-        digest=key,
+        digest=_short_hash([_code_of(draw_photo), per_class, sorted(test_photos())]),
         left_out=(),
     )
 
 
+@decides_nothing
 def _folder_photos(root, image_size):
-    files, left_out = list_photos(root)
+    files, left_out = scan(root)
     if not files:
         raise BookError(
-            f"No photos of cats and dogs in {root}.\n"
+            f"No photos of cats and dogs in {root}.\n{tally(left_out)}"
             "Put them there in one of the layouts that data/README.md lists, or delete the folder to have them fetched."
         )
-    stats = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for _, p in files if p.exists()]
-    key = hashlib.sha256(json.dumps([str(root), image_size, stats]).encode()).hexdigest()[:16]
-    cache = runs_folder() / "cache"
-    pixels, facts = cache / f"photos-{key}.npy", cache / f"photos-{key}.json"
-    if not (pixels.exists() and facts.exists()):
-        cache.mkdir(parents=True, exist_ok=True)
-        _decode(root, files, left_out, image_size, pixels, facts)
-    known = json.loads(facts.read_text(encoding="utf-8"))
+    facts = _facts(root, files)
+    damaged = [(name, facts[name]["reason"]) for name, *_ in files if "reason" in facts[name]]
+    used = [(name, label, facts[name]) for name, label, *_ in files if "reason" not in facts[name]]
+    if not used:
+        raise BookError(f"None of the {len(files):,} image files in {root} can be read (the first: {damaged[0][1]}).\n{tally(damaged)}Replace them (data/README.md).")
+    digest = _short_hash([[(label, name, fact["sha256"]) for name, label, fact in used], sorted(test_photos())])
+    pixels = runs_folder() / "cache" / f"pixels-{_short_hash([digest, image_size, _decoder()])}.npy"
+    if not pixels.exists():
+        _decode(root, [name for name, *_ in used], image_size, pixels)
     images = np.load(pixels, mmap_mode="r")
     return Photos(
         images=images,
-        labels=np.array(known["labels"], np.uint8),
-        names=tuple(known["names"]),
-        groups=np.array(known["groups"]),
+        labels=np.array([label for _, label, _ in used], np.uint8),
+        names=tuple(name for name, *_ in used),
+        groups=np.array([fact["group"] for *_, fact in used]),
         source=f"{len(images):,} photos of the Asirra (Dogs vs. Cats) collection",
-        digest=known["digest"],
-        left_out=tuple(tuple(item) for item in known["left_out"]),
+        digest=digest,
+        left_out=(*left_out, *damaged),
+        warnings=tuple((name, text) for name, _, fact in used for text in fact["warnings"]),
     )
 
 
-def _decode(root, files, left_out, image_size, pixels, facts):
-    """Decode ``files`` into the two cache files, pixels last: a run that is killed here starts over."""
+@decides_nothing
+def _facts(root, files):
+    """What is known of each file, by name: its ``sha256``, ``group`` of near-duplicates and ``warnings``, or the ``reason`` to leave it out.
 
-    def read(item):
-        label, path = item
+    They are kept in ``runs/cache``. Only files whose size or time has changed are opened.
+    """
+    path = runs_folder() / "cache" / f"photos-{_short_hash([str(root), _decoder()])}.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # there is none yet, or it is damaged
+        known = {}
+    facts = {name: known[name] for name, _, *stamp in files if known.get(name, {}).get("stamp") == stamp}
+    fresh = [file for file in files if file[0] not in facts]
+    with _warnings_by_thread() as heard:
+
+        def examine(file):
+            name, _, *stamp = file
+            texts = heard[threading.get_ident()] = []
+            try:
+                with open(root / name, "rb") as opened:
+                    content = hashlib.file_digest(opened, "sha256").hexdigest()
+                signs = np.packbits(_signs(read_photo(root / name, FINGERPRINT_SIZE))).tobytes().hex()
+                return name, {"stamp": stamp, "sha256": content, "signs": signs, "warnings": sorted(set(texts))}
+            except ValueError as error:
+                return name, {"stamp": stamp, "reason": str(error)}
+            except OSError as error:  # may be mended without a change of the file: asked again the next time
+                return name, {"stamp": None, "reason": error.strerror or str(error)}
+
+        facts.update(_in_threads(examine, fresh, "Looking at photos"))
+    if fresh or len(known) > len(facts):
+        whole = [name for name, *_ in files if "signs" in facts[name]]
+        bits = [np.unpackbits(np.frombuffer(bytes.fromhex(facts[name]["signs"]), np.uint8)) for name in whole]
+        for name, group in zip(whole, _groups(np.stack(bits)).tolist() if bits else ()):
+            facts[name]["group"] = group
+        write_atomically(path, json.dumps(facts).encode())
+    return facts
+
+
+@decides_nothing
+def _decode(root, names, image_size, target):
+    """Write the pixels of photos to a ``.npy`` file, one after the other, so that no machine needs room for all of them."""
+
+    def read(name):
         try:
-            return label, path, read_photo(path, image_size), hashlib.sha256(path.read_bytes()).digest()
+            return read_photo(root / name, image_size)
         except (ValueError, OSError) as error:
-            return label, path, None, str(error)
+            raise BookError(f"{root / name} has changed while photos were read ({error}). Run again.") from error
 
-    labels, names, images, digest = [], [], [], hashlib.sha256(f"{image_size}".encode())
-    with ThreadPool(os.cpu_count()) as pool:
-        results = pool.imap(read, files, chunksize=16)
-        for label, path, image, detail in tqdm(results, "Decoding photos", len(files), unit=" photos", mininterval=2):
-            if image is None:
-                left_out.append((path, detail))
-                continue
-            labels.append(label)
-            names.append(path.relative_to(root).as_posix())
-            images.append(image)
-            digest.update(bytes([label]) + detail)
-    if not images:
-        raise BookError(f"None of the {len(files):,} image files in {root} can be read. The first: {left_out[-1][1]}.")
-    images = np.stack(images)
-    known = {
-        "digest": digest.hexdigest()[:16],
-        "labels": labels,
-        "names": names,
-        "groups": near_duplicates(images).tolist(),
-        "left_out": [(path.relative_to(root).as_posix(), reason) for path, reason in left_out],
-    }
-    write_atomically(facts, json.dumps(known).encode())
-    write_atomically(pixels, lambda file: np.save(file, images))
+    def save(file):
+        shape = (len(names), image_size, image_size, 3)
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for image in _in_threads(read, names, "Decoding photos"):
+            file.write(image.tobytes())
+
+    with _warnings_by_thread():
+        write_atomically(target, save)
+
+
+@decides_nothing
+def _in_threads(function, items, label):
+    """Results of ``function`` for all items, in order, with a progress bar."""
+    from multiprocessing.pool import ThreadPool  # imported here, both: the Snakefile reads this module each time
+
+    from tqdm import tqdm
+
+    if items:
+        with ThreadPool(os.cpu_count()) as pool:
+            results = pool.imap(function, items, chunksize=16)
+            yield from tqdm(results, label, len(items), unit=" photos", mininterval=2)
+
+
+@decides_nothing
+@lru_cache
+def _decoder():
+    """What decides the pixels besides the file: the code here, and Pillow."""
+    return [_code_of(read_photo, _turn, _signs), PIL.__version__]
+
+
+@decides_nothing
+def _code_of(*functions):
+    """The code of functions without comments, docstrings and layout."""
+    trees = [ast.parse(inspect.getsource(function)) for function in functions]
+    for tree in trees:
+        if ast.get_docstring(tree.body[0]) is not None:
+            del tree.body[0].body[0]
+    return "\n".join(ast.unparse(tree) for tree in trees)
+
+
+def _short_hash(things):
+    """16 hexadecimal digits that stand for plain values."""
+    return hashlib.sha256(json.dumps(things).encode()).hexdigest()[:16]
 
 
 # --- photos: dividing them -------------------------------------------------------------------------------------
@@ -448,80 +469,199 @@ class Split:
     digest: str
 
 
-def split(photos, seed, train_size, validation_size, test_size):
-    """Divide photos at random into training, validation and test parts.
+@lru_cache
+def test_photos():
+    """Base names of the book's test photos, such as ``cat.483``: the same for every seed. They are kept in ``data/test-photos.txt``."""
+    try:
+        lines = TEST_PHOTOS.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise BookError(f"{TEST_PHOTOS} is a part of the project and cannot be read ({error.strerror}). Restore it.") from error
+    return frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
-    Near-duplicates stay together, so that no test photo has a twin among the training photos.
+
+def base_name(name, label):
+    """How a photo is called in every layout: ``cat.483`` for ``train/cat.483.jpg`` and for ``PetImages/Cat/483.jpg``."""
+    base, suffix = os.path.splitext(name.rsplit("/", 1)[-1])
+    base = (base if suffix.lower() in SUFFIXES else base + suffix).lower()
+    return f"{CLASSES[label]}.{base}" if base.isdecimal() else base
+
+
+def split(photos, seed, train_size, validation_size, test_size):
+    """Divide photos into training, validation and test parts.
+
+    The test part is the same for every seed and image size: photos that ``data/test-photos.txt`` names, or, where there are
+    too few of them, a fixed draw. The seed divides the others at random. Near-duplicates stay together, so that no test
+    photo has a twin among the training photos.
 
     Args:
         photos: a ``Photos`` collection.
-        seed: decides who goes where; the same seed gives the same split.
+        seed: decides which photos train and which validate, and their order.
         train_size, validation_size, test_size: photos of each class; what is over is not used.
 
     Raises:
         BookError: a class has too few photos.
     """
-    rng = np.random.default_rng(seed)
-    sizes = (train_size, validation_size, test_size)
-    counts = np.bincount(photos.labels, minlength=2)
-    if counts.min() < sum(sizes):
+    labels, groups = photos.labels, photos.groups
+    counts = np.bincount(labels, minlength=2)
+    if counts.min() < train_size + validation_size + test_size:
         raise BookError(
-            f"The split needs {sum(sizes):,} photos of each class ({train_size:,} for training, {validation_size:,} for "
-            f"validation, {test_size:,} for the test); found {counts[0]:,} of cats and {counts[1]:,} of dogs "
-            f"({len(photos.left_out):,} files left out).\nAdd photos (data/README.md), or lower the sizes in the profile."
+            f"The split needs {train_size + validation_size + test_size:,} photos of each class ({train_size:,} for training, "
+            f"{validation_size:,} for validation, {test_size:,} for the test); found {counts[0]:,} of cats and {counts[1]:,} of "
+            f"dogs ({len(photos.left_out):,} files left out).\n{tally(photos.left_out)}"
+            "Add photos (data/README.md), or lower the sizes in the profile."
         )
-    parts = ([], [], [])
+    bases = [base_name(name, label) for name, label in zip(photos.names, labels)]
+    named = np.array([base in test_photos() for base in bases])
+    if np.bincount(labels[named], minlength=2).min() < test_size:
+        named[:] = False
+    # A fixed order that knows nothing of positions, so that a photo more or less changes little.
+    rank = np.argsort(np.argsort([hashlib.sha256(f"{base} {name}".encode()).hexdigest() for base, name in zip(bases, photos.names)]))
+    test, free = [], np.array([test_size, test_size])
+    for group in sorted(_members(groups, named if named.any() else ~named), key=lambda group: rank[group].min()):
+        needs = np.bincount(labels[group], minlength=2)
+        if (needs <= free).all():
+            test.extend(group)
+            free -= needs
+    taken = np.isin(groups, groups[test])  # the test photos, and copies of them that are no test photos
+    others = ~taken & ~named  # test photos that this run leaves out train nothing, if that can be
+    if np.bincount(labels[others], minlength=2).min() < train_size + validation_size:
+        others = ~taken
     # Room for photos of each class in each part; the last place is for photos that are not used.
-    free = np.array([[*sizes, count - sum(sizes)] for count in counts])
-    order = np.argsort(photos.groups, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(photos.groups[order])) + 1)
-    shuffled = [groups[i] for i in rng.permutation(len(groups))]
+    spare = np.bincount(labels[others], minlength=2) - train_size - validation_size
+    if free.any() or spare.min() < 0:
+        raise BookError("Too many near-duplicates among the photos to divide them. Add other photos.")
+    free = np.array([[train_size, validation_size, over] for over in spare])
+    rng, parts = np.random.default_rng(seed), ([], [], [])
+    members = _members(groups, others)
+    shuffled = [members[i] for i in rng.permutation(len(members))]
     for group in sorted(shuffled, key=len, reverse=True):  # large groups while there is room
-        needs = np.bincount(photos.labels[group], minlength=2)[:, None]
+        needs = np.bincount(labels[group], minlength=2)[:, None]
         room = np.where((free >= needs).all(axis=0), (free * (needs > 0)).sum(axis=0), 0)
         if not room.any():
             raise BookError("Too many near-duplicates among the photos to divide them. Add other photos.")
-        place = rng.choice(4, p=room / room.sum())
+        place = rng.choice(3, p=room / room.sum())
         free[:, place] -= needs[:, 0]
-        if place < 3:
-            parts[place].extend(group)
-    chosen = [rng.permutation(part) for part in parts]
-    digest = hashlib.sha256(photos.digest.encode())
-    for part in chosen:
-        digest.update(part.astype("<i8").tobytes())
-    made = [Part(photos.images[part], photos.labels[part], tuple(photos.names[i] for i in part)) for part in chosen]
-    return Split(*made, digest=digest.hexdigest()[:16])
+        parts[place].extend(group)
+    chosen = [rng.permutation(parts[0]), rng.permutation(parts[1]), np.array(sorted(test, key=lambda i: rank[i]))]
+    made = []
+    for indices in chosen:
+        indices = indices.astype(int)  # of an empty part, too
+        made.append(Part(photos.images[indices], labels[indices], tuple(photos.names[i] for i in indices)))
+    return Split(*made, digest=_short_hash([photos.digest, *(part.names for part in made)]))
+
+
+def _members(groups, mask):
+    """The indices of each group, as far as ``mask`` allows: a list of int arrays."""
+    indices = np.flatnonzero(mask)
+    order = indices[np.argsort(groups[indices], kind="stable")]
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
 
 
 # --- weights ---------------------------------------------------------------------------------------------------
 
 
+@decides_nothing
 def find_weights(name, profile):
     """File with the ImageNet weights of "vgg16" or "vgg19" (no classifier on top), or None: use an untrained network.
 
     Raises:
-        BookError: the report profile, and there is no such file and no way to fetch it.
+        BookError: the file that is found is not what its name says; or the report profile, and there is no such file and
+            no way to fetch it.
     """
     if profile == "test":
         return None
-    for folder in data_folders():
-        for path in (folder / "weights" / f"{name}_notop.weights.h5", folder / "weights" / WEIGHTS[name][0].split("/")[1]):
-            if path.is_file():
-                return path
-    kept = Path.home() / ".keras" / "models" / WEIGHTS[name][0].split("/")[1]  # where Keras keeps its own downloads
-    if kept.is_file():
-        return kept
-    if os.environ.get("BOOK_DOWNLOAD") != "0":
-        path, checksum = WEIGHTS[name]
+    path = _find_weights(name, data_folders())
+    if path is None and _kept_by_keras(name).is_file():
+        path = _kept_by_keras(name)
+    if path is not None:
+        check_weights(path, name)
+        return path
+    unused = unused_weights()
+    note = f"Not read, because of their names: {', '.join(map(str, unused))}\n" if unused else ""
+    if os.environ.get("BOOK_DOWNLOAD") == "0":
+        reason = "BOOK_DOWNLOAD=0 forbids to fetch them."
+    else:
         try:
-            return fetch(WEIGHTS_URL + path, PROJECT / "data" / "weights" / path.split("/")[1], checksum)
+            return fetch_weights(name, PROJECT / "data")
         except BookError as error:
-            if profile == "report":
-                raise BookError(
-                    f"The report profile needs the ImageNet weights of {name.upper()}, and there are none.\n{error}\n"
-                    f"Or put {name}_notop.weights.h5 in data/weights, or in the weights folder below BOOK_DATA."
-                ) from error
-            print(f"{error}\nGoing on with an untrained {name.upper()}.", file=sys.stderr)
+            reason = str(error)
     if profile == "report":
-        raise BookError(f"The report profile needs the ImageNet weights of {name.upper()}: run make book PROFILE=report.")
+        raise BookError(
+            f"The report profile needs the ImageNet weights of {name.upper()}, and there are none.\n{reason}\n{note}"
+            f"Put {name}_notop.weights.h5 in data/weights, or in the weights folder below BOOK_DATA (data/README.md)."
+        )
+    print(f"No ImageNet weights of {name.upper()}: {reason}\n{note}Going on with an untrained {name.upper()}.", file=sys.stderr)
     return None
+
+
+@decides_nothing
+def unused_weights():
+    """Files that lie among the weights, or look like weights, and have no name that is read: a sorted list of paths."""
+    names = {file for name in WEIGHTS for file in _weights_names(name)}
+    return [path for path in _weights_files(data_folders()) if path.name not in names or not path.is_file()]
+
+
+@decides_nothing
+def _weights_names(name):
+    return f"{name}_notop.weights.h5", WEIGHTS[name][0].split("/")[1]
+
+
+@decides_nothing
+def _weights_places(folders):
+    """Where weights may lie in data folders: ``weights/``; in a folder that BOOK_DATA names, also itself and ``weights/`` beside the photos."""
+    for folder in folders:
+        yield folder / "weights"
+        if folder != PROJECT / "data":
+            yield folder
+            if folder.name == "cats_vs_dogs":
+                yield folder.parent / "weights"
+
+
+@decides_nothing
+def _find_weights(name, folders):
+    places = [place / file for place in _weights_places(folders) for file in _weights_names(name)]
+    return next((path for path in places if path.is_file()), None)
+
+
+@decides_nothing
+def _weights_files(folders):
+    """All that lies among the weights and looks like some."""
+    files = {path for place in _weights_places(folders) if place.is_dir() for path in place.iterdir()}
+    return sorted(path for path in files if re.search(r"\.(h5|hdf5|keras)|vgg", path.name, re.IGNORECASE))
+
+
+@decides_nothing
+def _kept_by_keras(name):
+    """Where Keras keeps its own downloads."""
+    return Path.home() / ".keras" / "models" / _weights_names(name)[1]
+
+
+# --- both ------------------------------------------------------------------------------------------------------
+
+
+@decides_nothing
+def stock(profile, image_size=150):
+    """What this run works on, in a few plain values: known from ``runs/<profile>/data.json`` while nothing on the disk has changed.
+
+    Args:
+        image_size: height and width in pixels with which photos are decoded, if they must be.
+
+    Returns:
+        dict: ``fingerprint``; ``photos``, [in words, digest]; ``weights``, {name: digest or None}; ``files``, {name: path or None}.
+    """
+    known, mark = runs_folder() / profile / "data.json", fingerprint(profile)
+    if known.exists() and (content := json.loads(known.read_text(encoding="utf-8"))).get("fingerprint") == mark:
+        return content
+    photos = load_photos(profile, image_size)
+    files = {name: find_weights(name, profile) for name in WEIGHTS}
+    digests = dict.fromkeys(files)
+    for name, path in files.items():
+        if path:
+            with open(path, "rb") as file:
+                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return {
+        "fingerprint": fingerprint(profile),  # anew: files may have been fetched
+        "photos": [photos.source, photos.digest],
+        "weights": digests,
+        "files": {name: path and os.path.relpath(path) for name, path in files.items()},
+    }
