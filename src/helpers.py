@@ -383,8 +383,9 @@ def run(experiments, profile, seeds=(0,)):
 def outcome_of(experiment, profile):
     """The outcome of one ``chapters.Experiment``: found by its key in ``runs/`` or ``edition/``, else computed and written."""
     function = experiment.function
-    if isinstance(function, str):  # "training.train": a function of another chapter
-        chapter, name = function.split(".")
+    if isinstance(function, str):  # the function of a chapter, "train" or "training.train"
+        chapter, _, name = function.rpartition(".")
+        chapter = chapter or experiment.chapter
         function = chapters.definitions(chapter, only_functions=True, profile=profile)[name]
     own, data = _module_of(function), assets.stock(profile)
     key = chapters.outcome_key(replace(experiment, function=function.__name__), data, own)

@@ -117,7 +117,7 @@ def snakemake(command, log):
     with (
         open(log, "w", encoding="utf-8") as file,
         subprocess.Popen(
-            [str(part) for part in command], cwd=PROJECT, env={**os.environ, "BOOK_RELAY": MARK}, text=True, encoding="utf-8", errors="replace",
+            [str(part) for part in command], cwd=runs_folder(), env={**os.environ, "BOOK_RELAY": MARK}, text=True, encoding="utf-8", errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=environment.die_with_parent,
         ) as process,
     ):  # fmt: skip
