@@ -16,13 +16,13 @@ import json
 import linecache
 import os
 import re
+import symtable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path
 
 import yaml
 
-from paths import BOOK, PROJECT, BookError, runs_folder
+from paths import PROJECT, BookError, runs_folder
 
 # --- profiles and the table of contents ------------------------------------------------------------------------
 
@@ -227,6 +227,17 @@ class Definition:
     counts: bool = True  # False: decorated with ``decides_nothing``
 
 
+def names_from_outside(node):
+    """The names that a statement takes from the page or module around it: no arguments of a function, nor what it sets itself."""
+    found, tables = set(), [symtable.symtable(ast.unparse(node), "statement", "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        module = table.get_type() == "module"
+        found |= {s.get_name() for s in table.get_symbols() if (s.is_referenced() if module else s.is_global())}
+    return found
+
+
 class Module:
     """What a piece of Python defines, and what each definition uses of itself and of the project's modules."""
 
@@ -257,7 +268,7 @@ class Module:
 
     def references(self, node):
         """What the names in ``node`` lead to: (module, name) in this module and in the others of the project."""
-        found = set()
+        found, names = set(), names_from_outside(node)
         for n in ast.walk(node):
             if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and self.aliases.get(n.value.id, (None, ""))[1] is None:
                 if n.value.id in self.aliases:
@@ -265,7 +276,7 @@ class Module:
             elif isinstance(n, ast.Name) and n.id in self.aliases:
                 if self.aliases[n.id][1]:
                     found.add(self.aliases[n.id])
-            elif isinstance(n, ast.Name):
+            elif isinstance(n, ast.Name) and n.id in names:
                 found.add((self.name, n.id))
         return frozenset(found)
 
@@ -443,7 +454,8 @@ def needs(chapter, profile):
 
 def matching_records(pattern, profile):
     """Names of all records that fit a pattern such as ``*-seed*``, by chapter and seed."""
-    return [name for chapter in chapters() for name in fnmatch.filter(records_of(chapter, profile), pattern)]
+    readers = [c for c in chapters() if pattern == "*" and "*" in _named(c)["load_records"] + _named(c)["needs"]]  # as in `needs`
+    return [name for chapter in chapters() if chapter not in readers for name in fnmatch.filter(records_of(chapter, profile), pattern)]
 
 
 @cache
