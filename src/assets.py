@@ -84,7 +84,7 @@ def fingerprint(profile):
     Cheap: names, sizes and times are looked at, no file is opened, nothing is written or fetched. Never an error: what is
     wrong, the run says.
     """
-    things = [profile, _code_of(draw_photo), sorted(test_photos())]
+    things = [profile, _code_of(draw_photo), sorted(fixed_test_photos())]
     if profile == "test":  # always draws
         return _short_hash(things)
     try:
@@ -319,7 +319,7 @@ def _drawn_photos(image_size, per_class):
         names=tuple(f"{CLASSES[label]}.{index} (drawn)" for label, index in items),
         groups=np.arange(len(items)),
         source=f"{len(items):,} pictures drawn by the project, not photos",
-        digest=_short_hash([_code_of(draw_photo), per_class, sorted(test_photos())]),
+        digest=_short_hash([_code_of(draw_photo), per_class, sorted(fixed_test_photos())]),
         left_out=(),
     )
 
@@ -337,7 +337,7 @@ def _folder_photos(root, image_size):
     used = [(name, label, facts[name]) for name, label, *_ in files if "reason" not in facts[name]]
     if not used:
         raise BookError(f"None of the {len(files):,} image files in {root} can be read (the first: {damaged[0][1]}).\n{tally(damaged)}Replace them (data/README.md).")
-    digest = _short_hash([[(label, name, fact["sha256"]) for name, label, fact in used], sorted(test_photos())])
+    digest = _short_hash([[(label, name, fact["sha256"]) for name, label, fact in used], sorted(fixed_test_photos())])
     pixels = runs_folder() / "cache" / f"pixels-{_short_hash([digest, image_size, _decoder()])}.npy"
     if not pixels.exists():
         _decode(root, [name for name, *_ in used], image_size, pixels)
@@ -470,7 +470,7 @@ class Split:
 
 
 @lru_cache
-def test_photos():
+def fixed_test_photos():
     """Base names of the book's test photos, such as ``cat.483``: the same for every seed. They are kept in ``data/test-photos.txt``."""
     try:
         lines = TEST_PHOTOS.read_text(encoding="utf-8").splitlines()
@@ -511,7 +511,7 @@ def split(photos, seed, train_size, validation_size, test_size):
             "Add photos (data/README.md), or lower the sizes in the profile."
         )
     bases = [base_name(name, label) for name, label in zip(photos.names, labels)]
-    named = np.array([base in test_photos() for base in bases])
+    named = np.array([base in fixed_test_photos() for base in bases])
     if np.bincount(labels[named], minlength=2).min() < test_size:
         named[:] = False
     # A fixed order that knows nothing of positions, so that a photo more or less changes little.

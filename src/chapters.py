@@ -22,11 +22,12 @@ from functools import cache, lru_cache
 
 import yaml
 
-from paths import PROJECT, BookError, runs_folder
+from paths import PROJECT, BookError, decides_nothing, runs_folder
 
 # --- profiles and the table of contents ------------------------------------------------------------------------
 
 
+@decides_nothing
 def load_profile(name):
     """A file of ``profiles/``: parameters that replace the chapters' own, and the memory that a run takes."""
     path = PROJECT / "profiles" / f"{name}.yml"
@@ -94,6 +95,7 @@ def front_matter(path):
         raise BookError(f"The front matter of {path} is not YAML: {error}") from error
 
 
+@decides_nothing
 def chapters():
     """Names of the chapters in reading order."""
     return list(sources())
@@ -117,6 +119,7 @@ def source_of(chapter):
     return sources()[chapter]
 
 
+@decides_nothing
 def read_source(chapter):
     """The source notebook of a chapter, as an nbformat notebook of one's own."""
     import nbformat
@@ -124,14 +127,17 @@ def read_source(chapter):
     return nbformat.reads(_notebook_text(chapter), as_version=4)
 
 
+@decides_nothing
 def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@decides_nothing
 def has_tag(cell, tag):
     return tag in cell.metadata.get("tags", [])
 
 
+@decides_nothing
 def parameters_of(notebook):
     """Names and default values in the notebook's parameters cell, ``{}`` without one."""
     source = "\n".join(cell.source for cell in code_cells(notebook) if has_tag(cell, "parameters"))
@@ -156,6 +162,7 @@ def slip(chapter, error, advice=""):
     )
 
 
+@decides_nothing
 def parameters_for(chapter, profile):
     """The values with which a chapter runs, those of the profile in place of its own.
 
@@ -171,6 +178,7 @@ def parameters_for(chapter, profile):
     return {**{k: v for k, v in shared.items() if k in declared}, **own}
 
 
+@decides_nothing
 def definitions(chapter, only_functions=False, **values):
     """The names that a chapter defines, without what it computes: for solutions, trainings and the choice of recipes.
 
@@ -213,6 +221,7 @@ def bare_code(source):
     return ast.unparse(tree)
 
 
+@decides_nothing
 def cell_code(cell):
     """What a code cell does: its bare code, and the semicolon at its end that keeps a notebook from showing a value."""
     return bare_code(cell.source) + (";" if re.search(r";\s*(#.*)?$", cell.source.rstrip()) else "")
@@ -266,18 +275,26 @@ class Module:
             elif isinstance(statement, ast.ImportFrom) and (PROJECT / "src" / f"{statement.module}.py").is_file():
                 self.aliases[alias.asname or alias.name] = (statement.module, alias.name)
 
-    def references(self, node):
-        """What the names in ``node`` lead to: (module, name) in this module and in the others of the project."""
-        found, names = set(), names_from_outside(node)
-        for n in ast.walk(node):
-            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and self.aliases.get(n.value.id, (None, ""))[1] is None:
-                if n.value.id in self.aliases:
-                    found.add((self.aliases[n.value.id][0], n.attr))
-            elif isinstance(n, ast.Name) and n.id in self.aliases:
-                if self.aliases[n.id][1]:
-                    found.add(self.aliases[n.id])
-            elif isinstance(n, ast.Name) and n.id in names:
-                found.add((self.name, n.id))
+    def references(self, node, hidden=frozenset()):
+        """What the names in ``node`` lead to: (module, name) in this module and in the others of the project.
+
+        ``hidden``: names that a function around it uses for values of its own.
+        """
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            inside = [n for n in ast.walk(node) if n is not node]
+            hidden = hidden | {n.arg for n in inside if isinstance(n, ast.arg)}
+            hidden |= {n.id for n in inside if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+            hidden |= {n.name for n in inside if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        found = set()
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id not in hidden:
+            module, name = self.aliases.get(node.value.id, (None, None))
+            if module and name is None:
+                return frozenset({(module, node.attr)})
+        elif isinstance(node, ast.Name) and node.id not in hidden:
+            module, name = self.aliases.get(node.id, (self.name, node.id))
+            found |= {(module, name)} if name else set()
+        for child in ast.iter_child_nodes(node):
+            found |= self.references(child, hidden)
         return frozenset(found)
 
 
@@ -287,8 +304,11 @@ def _project_module(name):
     return Module(name, path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+@decides_nothing
 def closure(start, own):
     """All that ``start`` uses: what it names, what that names in turn, in whichever module it stands.
+
+    What is decorated with ``decides_nothing`` is in it, and what that uses is not looked at.
 
     Args:
         start: references, (module, name); own: the ``Module`` of the chapter, or of the notebook that is open.
@@ -306,7 +326,7 @@ def closure(start, own):
             ahead.add(module.aliases[name])
         if name in module.defined:
             seen[module_name, name] = module.defined[name]
-            ahead |= module.defined[name].refers
+            ahead |= module.defined[name].refers if module.defined[name].counts else set()
     return seen
 
 
@@ -351,6 +371,7 @@ class Experiment:
         return self.name if self.seed is None else f"{self.name}-seed{self.seed}"
 
 
+@decides_nothing
 def expand(experiments, seeds, chapter=""):
     """A chapter's dictionary ``experiments`` as a list of ``Experiment``, one for each seed.
 
@@ -369,6 +390,7 @@ def expand(experiments, seeds, chapter=""):
     return made
 
 
+@decides_nothing
 @cache
 def experiments_of(chapter, profile):
     """The experiments of a chapter in a profile, read from its source: a tuple of ``Experiment``, functions by name."""
@@ -391,6 +413,7 @@ def experiments_of(chapter, profile):
         ) from error
 
 
+@decides_nothing
 @cache
 def all_experiments(profile):
     """``{run: Experiment}`` of all chapters, such as ``small_cnn-seed0``.
@@ -452,6 +475,7 @@ def needs(chapter, profile):
     return [c for c in chapters() if c in found]
 
 
+@decides_nothing
 def matching_records(pattern, profile):
     """Names of all records that fit a pattern such as ``*-seed*``, by chapter and seed."""
     readers = [c for c in chapters() if pattern == "*" and "*" in _named(c)["load_records"] + _named(c)["needs"]]  # as in `needs`
@@ -477,6 +501,7 @@ def experiments_read(chapter, profile):
 # --- keys ------------------------------------------------------------------------------------------------------
 
 
+@decides_nothing
 def digest(*parts):
     """16 hexadecimal digits that stand for plain values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -490,14 +515,17 @@ def found_data(profile):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-PHOTOS, SPLIT, WEIGHTS = ("assets", "load_photos"), ("assets", "split"), ("assets", "find_weights")
+PHOTOS, WEIGHTS = ("assets", "load_photos"), ("assets", "find_weights")
+PIXELS = {("assets", "read_photo"), ("assets", "draw_photo"), ("assets", "split")}  # what decides the photos that a chapter gets from files
 
 
 def _data_used(used, data):
-    """The digests of what the code in ``used`` works on: photos, weights."""
-    return [data["photos"][1] if PHOTOS in used else None, data["weights"] if WEIGHTS in used else None]
+    """What stands in a key for the photos and weights that the code in ``used`` works on: digests, and the code that reads photos."""
+    pixels = _code(closure(PIXELS, Module(""))) if PHOTOS in used else None
+    return [pixels, data["photos"][1] if pixels else None, data["weights"] if WEIGHTS in used else None]
 
 
+@decides_nothing
 def outcome_key(experiment, data, own=None):
     """The key of an experiment's outcome: all that decides it, and nothing of the page around it.
 
@@ -516,7 +544,7 @@ def outcome_key(experiment, data, own=None):
     own = own or chapter_module(experiment.chapter)
     if name not in own.defined:
         raise BookError(f"The experiment {experiment.name} is computed by {experiment.function}, and {own.name} defines no such function.")
-    used = closure({(own.name, name)} | ({PHOTOS, SPLIT} if experiment.data else set()), own)
+    used = closure({(own.name, name)} | ({PHOTOS} if experiment.data else set()), own)
     for (module, each), definition in used.items():
         if module == own.name and not definition.code.lstrip().startswith(("def ", "class ", "@")):
             raise BookError(f"{name}, which computes {experiment.name}, uses {each}, a value of the page ({own.name}). Hand it over as an argument.")
@@ -547,7 +575,7 @@ def chapter_key(chapter, profile, data, chain=()):
         used = used | more
     experiments = [outcome_key(all_experiments(profile)[run], data) for run in runs_needed(chapter, profile)]
     if experiments:
-        used = {**used, **closure({PHOTOS, SPLIT}, chapter_module(chapter))}
+        used = {**used, **closure({PHOTOS}, chapter_module(chapter))}
     return digest(
         cells, [code for code, _ in taken], _code(used), parameters_for(chapter, profile), _data_used(used, data),
         os.environ.get("KERAS_BACKEND", "tensorflow") if used else None, experiments,

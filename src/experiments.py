@@ -22,6 +22,7 @@ from paths import BookError, decides_nothing, runs_folder, write_atomically
 # --- experiments: found, or computed here ----------------------------------------------------------------------
 
 
+@decides_nothing
 def run(experiments, profile, seeds=(0,)):
     """The outcomes of a chapter's experiments: taken from where they lie, or computed here and kept.
 
@@ -45,6 +46,7 @@ def run(experiments, profile, seeds=(0,)):
     return results
 
 
+@decides_nothing
 def outcome_of(experiment, profile):
     """The outcome of one ``chapters.Experiment``: found by its key in ``runs/`` or ``edition/``, else computed and written."""
     function = experiment.function
@@ -69,6 +71,7 @@ def outcome_of(experiment, profile):
     return outcomes.load(path)[0]
 
 
+@decides_nothing
 def _module_of(function):
     """What the notebook or chapter that defines a function defines: the cells of all its functions and classes, imports of its names."""
     cells, imports = {}, []
@@ -85,6 +88,7 @@ def _module_of(function):
     return chapters.Module(function.__module__, *(i for i in imports if i.isascii() and "<" not in i and "-" not in i), *cells.values())
 
 
+@decides_nothing
 def load_outcomes(name, profile):
     """The outcomes of another chapter's experiment, {seed: outcome}; the pipeline sees to it that they are there first.
 
@@ -101,6 +105,7 @@ def load_outcomes(name, profile):
     return found
 
 
+@decides_nothing
 def cached(function):
     """Decorator: keep what a function returns on disk, and return it the next time without running the function.
 
@@ -108,8 +113,8 @@ def cached(function):
     and its arguments; so call it with keyword arguments, and hand it all that it depends on.
     """
     own = _module_of(function)
-    code = chapters.closure({(own.name, function.__name__)}, own)
-    key = chapters.digest([d.code for d in code.values() if d.counts])
+    used = chapters.closure({(own.name, function.__name__)}, own)
+    key = chapters.digest([used[where].code for where in sorted(used) if used[where].counts])
 
     def compute(key, arguments):  # an edit of these two lines discards what is stored
         return function(**arguments)
@@ -130,6 +135,7 @@ def results_folder(profile):
     return folder
 
 
+@decides_nothing
 def save_records(chapter, profile, results, **more):
     """Write the records of a training chapter: for each seed ``results/<chapter>-seed<k>.json``, and ``.csv`` with each test photo.
 
@@ -154,7 +160,8 @@ def save_records(chapter, profile, results, **more):
                 "loss": float(-np.mean(truth * np.log(probability) + (1 - truth) * np.log(1 - probability))),
                 "test_size": len(truth),
                 **{k: result[k] for k in ("train_size", "epochs", "best_epoch", "trainable_parameters", "history")},
-                **{k: about[k] for k in ("seconds", "device", "backend", "precision")},
+                "seconds": result.get("seconds", about["seconds"]),  # of the training alone, where its function says it
+                **{k: about[k] for k in ("device", "backend", "precision")},
             }
             experiments.append(entries[name][seed])
             rows += [[name, photo, int(t), f"{p:.6f}"] for photo, t, p in zip(test["names"], truth, test["probability"])]
@@ -166,12 +173,14 @@ def save_records(chapter, profile, results, **more):
     return entries
 
 
+@decides_nothing
 def save_result(name, profile, **content):
     """Write ``results/<name>.json``: what later pages quote from a chapter."""
     text = json.dumps({"profile": profile, **content}, indent=1, ensure_ascii=False) + "\n"
     write_atomically(results_folder(profile) / f"{name}.json", text.encode())
 
 
+@decides_nothing
 def needs(*patterns, profile):
     """Say that a chapter reads records of others: the pipeline executes these first. Here it sees to it that they are there.
 
@@ -190,6 +199,7 @@ def needs(*patterns, profile):
     return paths
 
 
+@decides_nothing
 def load_records(pattern, profile):
     """The records of other chapters whose names fit a pattern, such as ``*-seed*``: a list of dicts, by chapter and seed."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in needs(pattern, profile=profile)]
