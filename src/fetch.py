@@ -86,26 +86,25 @@ def unpack(archive, folder):
     from tqdm import tqdm  # imported here: the Snakefile reads this module each time, and unpacks nothing
 
     folder = Path(folder)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch:
-        inside = Path(scratch) / "content"
-        try:
-            with zipfile.ZipFile(archive) as content:
-                size = sum(member.file_size for member in content.infolist())
-                if size > MAX_UNPACKED:
-                    raise BookError(f"{archive} would unpack to {size:,} bytes, which no collection of these photos has. Delete it.")
-                for member in tqdm(content.infolist(), desc="Unpacking", unit=" files", disable=None):
-                    if not (inside / member.filename).resolve().is_relative_to(inside.resolve()):
-                        raise BookError(f"{archive} holds {member.filename!r}, which would land outside {folder}.")
-                    if stat.S_ISLNK(member.external_attr >> 16):
-                        raise BookError(f"{archive} holds {member.filename!r}, a link to another place. Delete the file.")
-                    content.extract(member, inside)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotADirectoryError, IsADirectoryError) as error:
-            raise BookError(f"{archive} is damaged ({error}). Delete it and run again.") from error
-        except RuntimeError as error:  # a password, or a way of packing that Python does not know
-            raise BookError(f"{archive} cannot be unpacked ({error}). Unpack it by other means into {folder}.") from error
-        except OSError as error:
-            raise BookError(f"Could not unpack {archive}: {error.strerror or error}. Make room or permit writing, then run again.") from error
-        inside.replace(folder)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as scratch, zipfile.ZipFile(archive) as content:
+            inside = Path(scratch) / "content"
+            size = sum(member.file_size for member in content.infolist())
+            if size > MAX_UNPACKED:
+                raise BookError(f"{archive} would unpack to {size:,} bytes, which no collection of these photos has. Delete it.")
+            for member in tqdm(content.infolist(), desc="Unpacking", unit=" files", disable=None):
+                if not (inside / member.filename).resolve().is_relative_to(inside.resolve()):
+                    raise BookError(f"{archive} holds {member.filename!r}, which would land outside {folder}.")
+                if stat.S_ISLNK(member.external_attr >> 16):
+                    raise BookError(f"{archive} holds {member.filename!r}, a link to another place. Delete the file.")
+                content.extract(member, inside)
+            inside.replace(folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotADirectoryError, IsADirectoryError) as error:
+        raise BookError(f"{archive} is damaged ({error}). Delete it and run again.") from error
+    except RuntimeError as error:  # a password, or a way of packing that Python does not know
+        raise BookError(f"{archive} cannot be unpacked ({error}). Unpack it by other means into {folder}.") from error
+    except OSError as error:
+        raise BookError(f"Could not unpack {archive}: {error.strerror or error}. Make room or permit writing, then run again.") from error
 
 
 def fetch_photos(which, data):
