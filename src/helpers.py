@@ -4,10 +4,14 @@ What a chapter teaches stands in the chapter; here is the plumbing. ``assets`` f
 Images are uint8 arrays (n, height, width, 3), RGB, 0–255; label 0 is a cat, label 1 a dog.
 """
 
+import hashlib
+import inspect
 import io
+import itertools
 import os
 import sys
 import time
+from contextlib import contextmanager
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Keras reads these when it is imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,7 +24,7 @@ from IPython.display import Image as DisplayedImage
 import assets
 from experiments import cached, load_outcomes, load_records, needs, results_folder, run, save_records, save_result  # noqa: F401 (for chapters)
 from machine import accelerator, has_bfloat16, processor, provenance  # noqa: F401 (for chapters)
-from paths import BookError, decides_nothing
+from paths import BookError, decides_nothing, runs_folder, write_atomically
 
 # --- speed and repeatability -----------------------------------------------------------------------------------
 
@@ -152,32 +156,90 @@ def scale(images, scaling):
     return images / 255 if scaling == "unit" else keras.applications.vgg19.preprocess_input(images)
 
 
-def feature_maps(network, images, scaling, views=0, seed=0, label="feature maps", batch_size=50):
-    """Run frozen layers once over images, so that training need not run them every epoch.
+def frozen_maps(parts, network, scaling, layer, views=0, also=(), label="frozen layers"):
+    """What frozen layers make of the photos of a split: computed once, for all seeds and chapters, and kept in ``runs/cache/maps``.
 
     Args:
-        network: a model; its output is what is kept.
-        images: uint8 (n, height, width, 3).
+        parts: an ``assets.Split``.
+        network: a model that has the weights.
         scaling: "unit" or "vgg", see ``scale``.
-        views: 0 for the images as they are; v for v differently augmented copies of each.
-        seed: decides the augmentation.
+        layer: name of the layer whose output is wanted.
+        views: 0 for the training photos as they are; v for v augmented copies of each, which no seed of a training changes.
+        also: layers whose output another training asks for; one pass keeps all.
         label: what the progress line calls this.
 
     Returns:
-        float16 array (max(views, 1), n, …).
+        dict of float16 arrays: "train" (max(views, 1), n, …), "validation" and "test" (n, …).
     """
-    augment, count = augmentation(seed), max(views, 1)
-    maps = np.empty((count, len(images), *network.output_shape[1:]), np.float16)
-    step = forward(network)
-    line = Progress(label)
-    for view in range(count):
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            if views:
-                batch = keras.ops.convert_to_numpy(augment(batch.astype(np.float32), training=True))
-            maps[view, start : start + batch_size] = np.clip(step(scale(batch, scaling)), -65504, 65504)
-            line.say(view * len(images) + start + len(batch), count * len(images), "photos")
-    return maps
+    every = {part: getattr(parts, part) for part in ("train", "validation", "test")}
+    named = {name: image for part in every.values() for name, image in zip(part.names, part.images)}
+    photos, place = [named[name] for name in sorted(named)], {name: row for row, name in enumerate(sorted(named))}
+    rows = {part: [place[name] for name in every[part].names] for part in every}
+    wanted = {0: [*rows["validation"], *rows["test"]], **{view: rows["train"] for view in range(1, views + 1)}}
+    if not views:
+        wanted[0] += rows["train"]
+    decides = [scaling, BACKEND, keras.config.dtype_policy().name, [(w.path, w.shape) for w in network.weights]]
+    mark = hashlib.sha256(repr(decides).encode() + "".join(map(inspect.getsource, (scale, augmentation, frozen_maps, _view))).encode())
+    for array in (*photos, *network.get_weights()):
+        mark.update(np.ascontiguousarray(array))
+    folder = runs_folder() / "cache" / "maps" / mark.hexdigest()[:16]
+    layers = [network.get_layer(name) for name in dict.fromkeys((layer, *also))]
+    inside = keras.Model(network.input, [each.output for each in layers])
+    inside.compile()
+    with alone(folder):
+        kept = {view: [_rows_on_disk(folder / f"{each.name}.{view}", len(photos), each.output.shape[1:]) for each in layers] for view in wanted}
+        missing = {view: sorted(row for row in wanted[view] if not all(done[row] for _, done in kept[view])) for view in wanted}
+        line, seen, total = Progress(label), 0, sum(map(len, missing.values()))
+        for view in wanted:
+            pixels = _view(photos, missing[view], view)
+            while batch := list(itertools.islice(pixels, 50)):
+                chosen = [row for row, _ in batch]
+                outputs = inside.predict_on_batch(scale([image for _, image in batch], scaling))
+                for (maps, done), output in zip(kept[view], outputs if isinstance(outputs, list | tuple) else [outputs]):
+                    maps[chosen] = np.clip(np.asarray(output).astype(np.float32), -65504, 65504)
+                    maps.flush()
+                    done[chosen] = True  # after the maps: what is marked is there
+                    done.flush()
+                seen += len(batch)
+                line.say(seen, total, "photos")
+    found = {view: np.asarray(kept[view][0][0]) for view in wanted}
+    train = np.stack([found[view][rows["train"]] for view in (range(1, views + 1) if views else [0])])
+    return {"train": train, **{part: found[0][rows[part]] for part in ("validation", "test")}}
+
+
+def _view(photos, rows, view):
+    """One augmented view of some of the photos, (row, pixels) one by one; view 0: as they are.
+
+    Photos are changed fifty at a time, always the same fifty, so that a view of a photo is the same whichever rows are asked for.
+    """
+    for start in sorted({row // 50 * 50 for row in rows}):
+        block = np.stack(photos[start : start + 50]).astype(np.float32)
+        if view:
+            block = keras.ops.convert_to_numpy(augmentation(10**6 * view + start)(block, training=True))
+        yield from ((row, block[row - start]) for row in rows if start <= row < start + 50)
+
+
+def _rows_on_disk(path, count, shape):
+    """Two files, mapped into memory: float16 (count, *shape), and bool (count,), which of its rows are done."""
+    done = path.with_name(f"{path.name}.done.npy")
+    if not done.exists():
+        np.lib.format.open_memmap(f"{path}.npy", "w+", np.float16, (count, *shape)).flush()
+        memory = io.BytesIO()
+        np.save(memory, np.zeros(count, bool))
+        write_atomically(done, memory.getvalue())
+    return np.load(f"{path}.npy", mmap_mode="r+"), np.load(done, mmap_mode="r+")
+
+
+@decides_nothing
+@contextmanager
+def alone(folder):
+    """Work in a folder while no other process does; the lock goes with the process, however that ends."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def forward(network):
@@ -188,7 +250,7 @@ def forward(network):
 
 
 def gradient_of(network, objective):
-    """A compiled function for the slope of an objective with respect to images, with Keras's backend.
+    """A compiled function for the gradient of an objective with respect to images, with Keras's backend.
 
     Args:
         network: a model; its weights are taken as they are at each call.
@@ -196,7 +258,7 @@ def gradient_of(network, objective):
             the network.
 
     Returns:
-        A function of NumPy arrays, (images, *rest) to (slopes like images, values (n,)), both float32.
+        A function of NumPy arrays, (images, *rest) to (gradients like images, values (n,)), both float32.
     """
     if BACKEND == "tensorflow":
         import tensorflow as tf
@@ -228,11 +290,11 @@ def gradient_of(network, objective):
             values = objective(network, images.requires_grad_(), *rest)
             return torch.autograd.grad(values.sum(), images)[0], values.detach()
 
-    def slope(images, *rest):
+    def gradient(images, *rest):
         tensors = [keras.ops.convert_to_tensor(a) for a in (np.asarray(images, np.float32), *rest)]
         return tuple(keras.ops.convert_to_numpy(result) for result in compiled(*tensors))
 
-    return slope
+    return gradient
 
 
 def channel_means(call, images, channels):
