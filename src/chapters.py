@@ -10,6 +10,7 @@ pipeline, which reads them without running anything:
 """
 
 import ast
+import copy
 import fnmatch
 import hashlib
 import json
@@ -17,6 +18,7 @@ import linecache
 import os
 import re
 import symtable
+import sys
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -105,11 +107,12 @@ def chapters():
 
 
 @cache
-def _notebook_text(chapter):
+def _notebook(chapter):
+    """The source notebook, read once; not to be changed."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # what nbformat would load for a check of addresses, in 2 seconds
     import jupytext
-    import nbformat
 
-    return nbformat.writes(jupytext.read(source_of(chapter)))
+    return jupytext.read(source_of(chapter))
 
 
 def source_of(chapter):
@@ -122,9 +125,7 @@ def source_of(chapter):
 @decides_nothing
 def read_source(chapter):
     """The source notebook of a chapter, as an nbformat notebook of one's own."""
-    import nbformat
-
-    return nbformat.reads(_notebook_text(chapter), as_version=4)
+    return copy.deepcopy(_notebook(chapter))
 
 
 @decides_nothing
@@ -147,7 +148,7 @@ def parameters_of(notebook):
 @cache
 def _declared(chapter):
     try:
-        return parameters_of(read_source(chapter))
+        return parameters_of(_notebook(chapter))
     except (SyntaxError, ValueError) as error:
         raise slip(chapter, error, "A parameters cell holds plain values only.") from error
 
@@ -194,7 +195,7 @@ def definitions(chapter, only_functions=False, **values):
     """
     names = {"__name__": f"chapter {chapter}"}
     setting_up = True
-    for number, cell in enumerate(code_cells(read_source(chapter))):
+    for number, cell in enumerate(code_cells(_notebook(chapter))):
         name = f"<{chapter}, cell {number}>"
         linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)  # inspect reads it
         tree = ast.parse(cell.source)
@@ -275,27 +276,15 @@ class Module:
             elif isinstance(statement, ast.ImportFrom) and (PROJECT / "src" / f"{statement.module}.py").is_file():
                 self.aliases[alias.asname or alias.name] = (statement.module, alias.name)
 
-    def references(self, node, hidden=frozenset()):
-        """What the names in ``node`` lead to: (module, name) in this module and in the others of the project.
-
-        ``hidden``: names that a function around it uses for values of its own.
-        """
-        if isinstance(node, ast.FunctionDef | ast.Lambda):
-            inside = [n for n in ast.walk(node) if n is not node]
-            hidden = hidden | {n.arg for n in inside if isinstance(n, ast.arg)}
-            hidden |= {n.id for n in inside if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-            hidden |= {n.name for n in inside if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    def references(self, node):
+        """What the names in ``node`` lead to: (module, name) in this module and in the others of the project."""
         found = set()
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id not in hidden:
-            module, name = self.aliases.get(node.value.id, (None, None))
-            if module and name is None:
-                return frozenset({(module, node.attr)})
-        elif isinstance(node, ast.Name) and node.id not in hidden:
-            module, name = self.aliases.get(node.id, (self.name, node.id))
-            found |= {(module, name)} if name else set()
-        for child in ast.iter_child_nodes(node):
-            found |= self.references(child, hidden)
-        return frozenset(found)
+        outside = names_from_outside(node)
+        modules = {name: self.aliases[name][0] for name in outside if self.aliases.get(name, ("", ""))[1] is None}
+        for n in ast.walk(node):
+            if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id in modules:
+                found.add((modules[n.value.id], n.attr))
+        return frozenset(found | {self.aliases.get(name, (self.name, name)) for name in outside if name not in modules})
 
 
 @cache
@@ -338,7 +327,7 @@ def _code(used):
 def chapter_module(chapter):
     """The definitions of a chapter's cells, and its imports."""
     try:
-        return Module(f"chapter {chapter}", *(c.source for c in code_cells(read_source(chapter)) if not has_tag(c, "parameters")))
+        return Module(f"chapter {chapter}", *(c.source for c in code_cells(_notebook(chapter)) if not has_tag(c, "parameters")))
     except SyntaxError as error:
         raise slip(chapter, error) from error
 
@@ -394,7 +383,7 @@ def expand(experiments, seeds, chapter=""):
 @cache
 def experiments_of(chapter, profile):
     """The experiments of a chapter in a profile, read from its source: a tuple of ``Experiment``, functions by name."""
-    cells = [cell.source for cell in code_cells(read_source(chapter)) if has_tag(cell, "experiments")]
+    cells = [cell.source for cell in code_cells(_notebook(chapter)) if has_tag(cell, "experiments")]
     if not cells:
         return ()
     module = chapter_module(chapter)
@@ -439,7 +428,7 @@ READERS = ("needs", "load_records", "load_outcomes")  # functions of helpers who
 def _named(chapter):
     """``{reader: [names]}`` that the chapter's code hands to the readers of helpers."""
     found = {reader: [] for reader in (*READERS, "definitions")}
-    for cell in code_cells(read_source(chapter)):
+    for cell in code_cells(_notebook(chapter)):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
                 who, what = node.func.value.id, node.func.attr
@@ -555,7 +544,7 @@ def outcome_key(experiment, data, own=None):
 def _code_of_chapter(chapter):
     """(code of the cells, ``{(module, name): Definition}`` that they use)."""
     own = chapter_module(chapter)
-    cells = [cell for cell in code_cells(read_source(chapter)) if not has_tag(cell, "parameters")]
+    cells = [cell for cell in code_cells(_notebook(chapter)) if not has_tag(cell, "parameters")]
     start = {ref for cell in cells for statement in ast.parse(bare_code(cell.source)).body for ref in own.references(statement)}
     used = {where: d for where, d in closure(start, own).items() if where[0] != own.name}
     return [cell_code(cell) for cell in cells], used
