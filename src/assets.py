@@ -26,7 +26,8 @@ import PIL
 from PIL import Image, ImageDraw, ImageFilter
 
 from fetch import WEIGHTS, fetch_photos, fetch_weights
-from found import CLASSES, SUFFIXES, check_weights, contents, list_photos, photo_root, scan, tally, walk  # noqa: F401
+from found import CLASSES, check_weights, contents, photo_root, scan, tally, walk, weights_file, weights_files, weights_names
+from found import list_photos as list_photos  # for others
 from paths import PROJECT, BookError, decides_nothing, runs_folder, write_atomically
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # decided by content, whatever the file is called
@@ -68,7 +69,7 @@ def find_photos():
         root = photo_root(folder)
         if root is not None:
             return root
-        if not any(_find_weights(name, [folder]) for name in WEIGHTS):
+        if not any(weights_file(name, [folder]) for name in WEIGHTS):
             raise BookError(
                 f"BOOK_DATA points to {folder}, and neither photos of cats and dogs nor weights of VGG are found there.\n"
                 f"There: {contents(folder)}.\n{tally(scan(folder)[1])}"
@@ -91,7 +92,7 @@ def fingerprint(profile):
         root = find_photos()
         photos = [] if root is None else sorted((name, *_stamp(info)) for name, info, _, _ in walk(root))
         kept = [_kept_by_keras(name) for name in WEIGHTS]
-        weights = [(str(p), *_stamp(p.stat())) for p in [*_weights_files(data_folders()), *kept] if p.is_file()]
+        weights = [(str(p), *_stamp(p.stat())) for p in [*weights_files(data_folders()), *kept] if p.is_file()]
         things += [os.environ.get("BOOK_DOWNLOAD") != "0", str(root), photos, weights]
     except (BookError, OSError) as error:
         things.append(str(error))
@@ -481,8 +482,7 @@ def fixed_test_photos():
 
 def base_name(name, label):
     """How a photo is called in every layout: ``cat.483`` for ``train/cat.483.jpg`` and for ``PetImages/Cat/483.jpg``."""
-    base, suffix = os.path.splitext(name.rsplit("/", 1)[-1])
-    base = (base if suffix.lower() in SUFFIXES else base + suffix).lower()
+    base = re.sub(r"\.[a-z]{3,4}$", "", name.rsplit("/", 1)[-1].lower())
     return f"{CLASSES[label]}.{base}" if base.isdecimal() else base
 
 
@@ -570,7 +570,7 @@ def find_weights(name, profile):
     """
     if profile == "test":
         return None
-    path = _find_weights(name, data_folders())
+    path = weights_file(name, data_folders())
     if path is None and _kept_by_keras(name).is_file():
         path = _kept_by_keras(name)
     if path is not None:
@@ -597,43 +597,14 @@ def find_weights(name, profile):
 @decides_nothing
 def unused_weights():
     """Files that lie among the weights, or look like weights, and have no name that is read: a sorted list of paths."""
-    names = {file for name in WEIGHTS for file in _weights_names(name)}
-    return [path for path in _weights_files(data_folders()) if path.name not in names or not path.is_file()]
-
-
-@decides_nothing
-def _weights_names(name):
-    return f"{name}_notop.weights.h5", WEIGHTS[name][0].split("/")[1]
-
-
-@decides_nothing
-def _weights_places(folders):
-    """Where weights may lie in data folders: ``weights/``; in a folder that BOOK_DATA names, also itself and ``weights/`` beside the photos."""
-    for folder in folders:
-        yield folder / "weights"
-        if folder != PROJECT / "data":
-            yield folder
-            if folder.name == "cats_vs_dogs":
-                yield folder.parent / "weights"
-
-
-@decides_nothing
-def _find_weights(name, folders):
-    places = [place / file for place in _weights_places(folders) for file in _weights_names(name)]
-    return next((path for path in places if path.is_file()), None)
-
-
-@decides_nothing
-def _weights_files(folders):
-    """All that lies among the weights and looks like some."""
-    files = {path for place in _weights_places(folders) if place.is_dir() for path in place.iterdir()}
-    return sorted(path for path in files if re.search(r"\.(h5|hdf5|keras)|vgg", path.name, re.IGNORECASE))
+    names = {file for name in WEIGHTS for file in weights_names(name)}
+    return [path for path in weights_files(data_folders()) if path.name not in names or not path.is_file()]
 
 
 @decides_nothing
 def _kept_by_keras(name):
     """Where Keras keeps its own downloads."""
-    return Path.home() / ".keras" / "models" / _weights_names(name)[1]
+    return Path.home() / ".keras" / "models" / weights_names(name)[1]
 
 
 # --- both ------------------------------------------------------------------------------------------------------
@@ -649,9 +620,12 @@ def stock(profile, image_size=150):
     Returns:
         dict: ``fingerprint``; ``photos``, [in words, digest]; ``weights``, {name: digest or None}; ``files``, {name: path or None}.
     """
-    known, mark = runs_folder() / profile / "data.json", fingerprint(profile)
-    if known.exists() and (content := json.loads(known.read_text(encoding="utf-8"))).get("fingerprint") == mark:
-        return content
+    try:
+        known = json.loads((runs_folder() / profile / "data.json").read_text(encoding="utf-8"))
+        if known["fingerprint"] == fingerprint(profile):
+            return known
+    except (OSError, ValueError, KeyError):  # there is none yet, or it is damaged
+        pass
     photos = load_photos(profile, image_size)
     files = {name: find_weights(name, profile) for name in WEIGHTS}
     digests = dict.fromkeys(files)

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from paths import BookError
+from paths import BookError, decides_nothing
 
 MAX_UNPACKED = 4_000_000_000  # bytes; the whole collection has 0.9 GB
 TIMEOUT = 20  # seconds without an answer after which a download is given up
@@ -37,6 +37,7 @@ WEIGHTS = {  # the files that keras.applications itself downloads, with Keras's 
 }
 
 
+@decides_nothing
 def fetch(url, target, known_hash=None, size=None, attempts=2):
     """Download ``url`` to the file ``target`` and return the path.
 
@@ -77,6 +78,7 @@ def fetch(url, target, known_hash=None, size=None, attempts=2):
     )
 
 
+@decides_nothing
 def unpack(archive, folder):
     """Unpack the zip file ``archive`` into ``folder``, which appears only when all of it is there.
 
@@ -107,6 +109,7 @@ def unpack(archive, folder):
         raise BookError(f"Could not unpack {archive}: {error.strerror or error}. Make room or permit writing, then run again.") from error
 
 
+@decides_nothing
 def fetch_photos(which, data):
     """Download the photos and unpack them into ``data/cats_vs_dogs``. ``which``: "all" (787 MB) or "part" (69 MB)."""
     item = DOWNLOADS[which]
@@ -118,6 +121,7 @@ def fetch_photos(which, data):
     return data / "cats_vs_dogs"
 
 
+@decides_nothing
 def fetch_weights(name, data):
     """Download the weights of "vgg16" or "vgg19" into ``data/weights``; returns the file."""
     path, checksum = WEIGHTS[name]

@@ -9,7 +9,8 @@ import stat
 from functools import lru_cache
 from pathlib import Path
 
-from paths import BookError
+from fetch import WEIGHTS
+from paths import BookError, decides_nothing
 
 CLASSES = ("cat", "dog")  # label 0 and label 1 throughout the book
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif")
@@ -30,6 +31,7 @@ VGG_CHANNELS = (64, 128, 256, 512, 512)
 # --- walking through a folder ----------------------------------------------------------------------------------
 
 
+@decides_nothing
 def walk(root):
     """Every file below ``root``, in no particular order.
 
@@ -87,6 +89,7 @@ def classes_in(text):
     return {CLASSES.index(word.lower()) for word in CLASS_WORD.findall(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text))}
 
 
+@decides_nothing
 def class_of(name):
     """Label of a photo by the name of its folder or its own: ``(label, "")``, or ``(None, why not)``.
 
@@ -106,6 +109,7 @@ def class_of(name):
     return None, "neither its folder nor its name says cat or dog"
 
 
+@decides_nothing
 def fate_of(name, info, problem):
     """What becomes of a file that ``walk`` yields: ``(label, "")``, ``(None, why it is left out)``, or None: not worth a word."""
     file = name.rsplit("/", 1)[-1]
@@ -124,6 +128,7 @@ def fate_of(name, info, problem):
     return class_of(name)
 
 
+@decides_nothing
 def scan(root):
     """The photos below ``root`` and what is left out, both in natural order (``cat.9`` before ``cat.10``).
 
@@ -146,6 +151,7 @@ def scan(root):
     return sorted(used, key=_natural), sorted(left_out, key=_natural)
 
 
+@decides_nothing
 def list_photos(root):
     """Files below ``root`` as two lists: ``(label, path)`` in natural order, and ``(path, reason)`` left out."""
     used, left_out = scan(root)
@@ -156,6 +162,7 @@ def _natural(item):
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item[0])]
 
 
+@decides_nothing
 def photo_root(folder):
     """The folder of the photos in a data folder: its ``cats_vs_dogs``, or itself where it holds photos; None if neither."""
     if (folder / "cats_vs_dogs").is_dir():
@@ -164,6 +171,7 @@ def photo_root(folder):
     return folder if any(fate and fate[0] is not None for fate in fates) else None
 
 
+@decides_nothing
 def tally(left_out, most=6):
     """Left-out files counted by reason, one reason a line, the most frequent first; "" if there are none."""
     reasons = {}
@@ -175,6 +183,7 @@ def tally(left_out, most=6):
     return "".join(f"{line}\n" for line in lines[:most] + more)
 
 
+@decides_nothing
 def contents(folder, most=8):
     """What lies in a folder, in words."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in os.scandir(folder))
@@ -184,6 +193,35 @@ def contents(folder, most=8):
 # --- weights ---------------------------------------------------------------------------------------------------
 
 
+@decides_nothing
+def weights_names(name):
+    """The two names under which the weights of "vgg16" or "vgg19" are looked for."""
+    return f"{name}_notop.weights.h5", WEIGHTS[name][0].split("/")[1]
+
+
+def _weights_places(folders):
+    """Where weights may lie in data folders: in ``weights/``, in the folder itself, and in ``weights/`` beside the photos."""
+    for folder in folders:
+        yield from (folder / "weights", folder)
+        if folder.name == "cats_vs_dogs":
+            yield folder.parent / "weights"
+
+
+@decides_nothing
+def weights_file(name, folders):
+    """The first file in data folders that has a name of the weights of "vgg16" or "vgg19", or None."""
+    places = [place / file for place in _weights_places(folders) for file in weights_names(name)]
+    return next((path for path in places if path.is_file()), None)
+
+
+@decides_nothing
+def weights_files(folders):
+    """All that lies where weights may lie and looks like some: a sorted list."""
+    files = {path for place in _weights_places(folders) if place.is_dir() for path in place.iterdir()}
+    return sorted(path for path in files if re.search(r"\.(h5|hdf5|keras)|vgg", path.name, re.IGNORECASE))
+
+
+@decides_nothing
 def check_weights(path, name):
     """Open a file and see whether it holds the weights of "vgg16" or "vgg19" without the classifier.
 
@@ -200,6 +238,7 @@ def check_weights(path, name):
         )
 
 
+@decides_nothing
 def vgg_shapes(name):
     """Shapes of the kernels and biases of VGG without its classifier, in order."""
     shapes, channels = [], 3
