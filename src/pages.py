@@ -1,74 +1,72 @@
-"""From runs to pages: weave the text of the sources with the outputs of a run, and build the HTML."""
+"""From runs to pages: weave the text of the sources with the outputs of a run, and have Jupyter Book build the HTML.
 
+`jupyter-book build .` builds the edition; with ``BOOK_PROFILE=quick`` in its environment, the pages of that run. src/book_extension.py hands
+it what is woven here; ``build`` calls the same command for `make`.
+"""
+
+import fcntl
 import hashlib
-import json
 import os
+import posixpath
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cache
 
 import nbformat
 import yaml
 
 import chapters
 import execute
-import slides
-from paths import BOOK, BUILD, EDITION, PROJECT, BookError, runs_folder, say, write_atomically
+import sanitise
+from paths import BOOK, BUILD, EDITION, PROJECT, BookError, runs_folder, say
 
-# What the theme puts on every page and the book does not use: thebe, a way to run cells on another host, whose script
-# stands there twice and so fails; and a preloading of fonts that browsers refuse for pages opened from a disk.
-UNUSED = re.compile(
-    r'\s*<script>const THEBE_JS_URL[^<]*</script>|\s*<script[^>]*sphinx-thebe[^>]*></script>'
-    r'|\s*<link[^>]*sphinx-thebe[^>]*>|\s*<link rel="preload" as="font"[^>]*>'
-)
-# Outputs are pictures, text and tables. Anything that a browser would run has no place in them.
-SHOWN = ("text/plain", "text/html", "image/png", "image/jpeg", "application/papermill.record/text/plain", "application/papermill.record/text/html")
-ACTIVE = re.compile(r"<\s*(script|iframe|object|embed|form|meta|link|base)\b|<[^>]*\son\w+\s*=|javascript:", re.IGNORECASE)
+AS_IT_RAN = "This page shows an earlier version of the chapter, text and numbers, as it ran at full size."
+NOT_RUN = "This chapter has not been run at full size yet: it is shown without results, and a dash stands for each number."
+
+
+# --- one page --------------------------------------------------------------------------------------------------
+
+
+def same_code(source, executed):
+    """Do two notebooks have the same code cells, apart from layout, comments and the values of parameters?"""
+    ours, theirs = chapters.code_cells(source), chapters.code_cells(executed)
+    return len(ours) == len(theirs) and all(
+        chapters.parameters_of(nb_of(a)).keys() == chapters.parameters_of(nb_of(b)).keys()
+        if chapters.has_tag(a, "parameters")
+        else chapters.cell_code(a) == chapters.cell_code(b)
+        for a, b in zip(ours, theirs)
+    )
 
 
 def weave(source, executed, name):
-    """A page: text, tags and captions of the source, outputs of the run.
+    """A page: text, tags and captions of the source, outputs of the run. Both notebooks are changed in place.
 
     Raises:
-        BookError: the code cells differ, so the outputs belong to other code; or an output could run a script.
+        BookError: the code cells differ, so the outputs belong to other code; or an output does not belong on a page.
     """
-    ours, theirs = chapters.code_cells(source), chapters.code_cells(executed)
-    same = len(ours) == len(theirs) and all(
-        chapters.parameters_of(nb_of(a)).keys() == chapters.parameters_of(nb_of(b)).keys() if chapters.has_tag(a, "parameters") else chapters.cell_code(a) == chapters.cell_code(b)
-        for a, b in zip(ours, theirs)
-    )
-    if not same:
+    if not same_code(source, executed):
         raise BookError(f"The code of the chapter {name} has changed since it was executed. Execute it again.")
-    for cell, run in zip(ours, theirs):
-        for output in run.outputs:
-            for kind, content in output.get("data", {}).items():
-                if kind not in SHOWN or kind.startswith("text/") and ACTIVE.search(str(content)):
-                    raise BookError(f"An output of the chapter {name} could run a script in the page ({kind}): {cell.source[:80]!r} …")
+    sanitise.clean(executed, name)
+    for cell, run in zip(chapters.code_cells(source), chapters.code_cells(executed)):
         cell.outputs, cell.execution_count = run.outputs, run.execution_count
         if chapters.has_tag(cell, "parameters"):
             cell.source = run.source
-    for number, cell in enumerate(source.cells):
-        cell.id = f"cell-{number}"
     source.metadata["kernelspec"] = executed.metadata["kernelspec"]
-    return source
+    return numbered(source)
+
+
+def numbered(notebook):
+    """The notebook with ``cell-<i>`` for ids, which do not differ from build to build."""
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+    return notebook
 
 
 def nb_of(cell):
     return nbformat.v4.new_notebook(cells=[cell])
-
-
-def render(profile):
-    """Weave every chapter with its run and build the HTML into ``_build/<profile>/html``; delete runs of chapters that are no more."""
-    say("  building the pages …")
-    folder = runs_folder() / profile
-    known = {f"{c}.ipynb" for c in chapters.chapters()} | {path.name for c in chapters.chapters() for path in execute.files_of(c, folder / "results")}
-    for path in [*(folder / "notebooks").glob("*"), *(folder / "results").glob("*")]:
-        if path.name not in known:
-            path.unlink()
-    pages = {c: weave(chapters.read_source(c), read_run(folder / "notebooks" / f"{c}.ipynb"), c) for c in chapters.chapters()}
-    build_html(pages, BUILD / profile, banner(profile))
 
 
 def read_run(path):
@@ -78,11 +76,243 @@ def read_run(path):
     return without_help(nbformat.read(path, as_version=4))
 
 
+@dataclass(frozen=True)
+class Page:
+    """A chapter as the pages show it: its notebook, what is to be said about it ("" if all is well), and the run's file."""
+
+    notebook: nbformat.NotebookNode
+    remark: str
+    run: object
+
+
+def run_of(chapter, profile):
+    """The file of a chapter's run. In the edition a run may carry a seed, ``training-seed0``, as those of the first edition do."""
+    if profile != "edition":
+        return runs_folder() / profile / "notebooks" / f"{chapter}.ipynb"
+    path = EDITION / "notebooks" / f"{chapter}.ipynb"
+    return path if path.exists() else next(iter(sorted(path.parent.glob(f"{chapter}-seed*.ipynb"))), path)
+
+
+@cache
+def page(chapter, profile):
+    """The page of a chapter in a run of one's own, or in the profile ``edition`` that of the edition.
+
+    A chapter of the edition whose code has changed since is shown as it ran: its numbers belong to that code and that text.
+
+    Raises:
+        BookError: a run of one's own is missing or belongs to other code.
+    """
+    source, path = chapters.read_source(chapter), run_of(chapter, profile)
+    if profile != "edition":
+        return Page(weave(source, read_run(path), chapter), "", path)
+    if not path.exists():
+        return Page(numbered(source), NOT_RUN, path)
+    executed = read_run(path)
+    if same_code(source, executed):
+        return Page(weave(source, executed, chapter), "", path)
+    return Page(sanitise.clean(executed, chapter), AS_IT_RAN, path)
+
+
+def remarks(profile):
+    """``{remark: [chapters]}``: what a reader must know about chapters of the edition; {} if it is complete."""
+    found = {}
+    for chapter in chapters.chapters():
+        if remark := page(chapter, profile).remark:
+            found.setdefault(remark, []).append(chapter)
+    return found
+
+
+# --- numbers and figures that are not there ----------------------------------------------------------------------
+
+PASTED = re.compile(r"\{glue:?\w*\}`(?:(?P<doc>[^`\n]*?)::)?(?P<key>[^`:\n]+)(?::[^`\n]*)?`")
+PASTED_BLOCK = re.compile(r"^(?P<fence>`{3,}|:{3,})\{glue:?\w*\} *(?P<key>\S+)\n(?P<options>.*?)^(?P=fence) *$", re.M | re.S)
+REFERENCE = re.compile(r"\{(?:num)?ref\}`(?:[^`<]*<)?(?P<name>[\w.-]+)>?`")
+
+
+@cache
+def keys_of(chapter, profile):
+    """Names of what a chapter's run hands to the pages with ``glue``."""
+    outputs = [o for cell in chapters.code_cells(page(chapter, profile).notebook) for o in cell.outputs]
+    return {o.metadata["scrapbook"]["name"] for o in outputs if "scrapbook" in o.get("metadata", {})}
+
+
+@cache
+def undrawn(profile):
+    """Names of the figures that are not there because their chapters have not been run."""
+    cells = [cell for c in remarks(profile).get(NOT_RUN, []) for cell in chapters.code_cells(page(c, profile).notebook)]
+    return {cell.metadata.get("mystnb", {}).get("figure", {}).get("name") for cell in cells}
+
+
+def with_dashes(text, docname, profile):
+    """The text of a page with "–" in place of each number that it pastes and that is not there, in the edition.
+
+    Args:
+        docname: the page, such as ``chapters/vgg``; paths of other pages in the text are relative to it.
+    """
+    if not remarks(profile):
+        return text  # complete: what is missing is a slip, and the build says so
+    own = {docname_of(c): c for c in chapters.chapters()}
+
+    def filled(found):
+        doc = found.groupdict().get("doc")
+        if "options" in found.groupdict() and (option := re.search(r"^:doc: *(\S+)", found["options"], re.M)):
+            doc = option[1]
+        there = docname if doc is None else posixpath.normpath(posixpath.join(posixpath.dirname(docname), doc.rsplit(".", 1)[0]))
+        return found[0] if there in own and found["key"].strip() in keys_of(own[there], profile) else "–"
+
+    text = PASTED_BLOCK.sub(filled, PASTED.sub(filled, text))
+    return REFERENCE.sub(lambda found: "the figure" if found["name"] in undrawn(profile) else found[0], text)
+
+
+# --- the notebook of a page ----------------------------------------------------------------------------------------
+
+ALONE = """\
+# This notebook is a chapter of a book and uses the book's modules. This cell finds them, or gets them.
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+here, repository = pathlib.Path.cwd(), {url!r}
+project = next((p for p in (here, *here.parents, here / "book-project") if (p / "src" / "helpers.py").exists()), None)
+if project is None and importlib.util.find_spec("helpers") is None:
+    if not repository:
+        raise SystemExit("Put this notebook into the folder of the book's project (it holds src/helpers.py) and run it there.")
+    project = here / "book-project"
+    subprocess.run(["git", "clone", "--depth", "1", "--branch", {branch!r}, repository, project], check=True)
+    packages = ["myst-nb", "jupytext", "joblib", "pooch", "statsmodels", "papermill"]  # Colab has the others
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *packages], check=True)
+if project is not None:
+    sys.path.insert(0, str(project / "src"))"""
+
+
+@cache
+def repository():
+    """Address and branch of the public repository from ``_config.yml``; the address may be empty."""
+    return yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))["repository"]
+
+
+def before_code(notebook, cell):
+    """A copy of the notebook with one more cell before its first code cell."""
+    copy = nbformat.from_dict(notebook)
+    copy.cells.insert(next(i for i, c in enumerate(copy.cells) if c.cell_type == "code"), cell)
+    return copy
+
+
+def standalone(notebook):
+    """The executed notebook as a file of its own: its first code cell finds the book's modules, or gets them."""
+    return before_code(notebook, nbformat.v4.new_code_cell(ALONE.format(**repository()), id="alone"))
+
+
+def without_help(notebook):
+    """The notebook without the cell that ``standalone`` adds."""
+    notebook.cells = [cell for cell in notebook.cells if cell.get("id") != "alone"]
+    return notebook
+
+
+def ways_to_run(chapter, notebook):
+    """A line of links: the notebook of the page, its slides; and, if the repository's address is set, Colab and Binder."""
+    public, top = repository(), "../" * docname_of(chapter).count("/")
+    links = [f'<a href="{top}_static/notebooks/{chapter}.ipynb" download>download this notebook</a>']
+    if any("slide" in cell.metadata.get("tags", []) for cell in notebook.cells):
+        links.append(f'<a href="{chapter}.slides.html">slides</a>')
+    if public["url"]:
+        place, branch = public["url"].removeprefix("https://github.com/").removesuffix(".git").strip("/"), public["branch"]
+        links += [f'<a href="https://colab.research.google.com/github/{place}/blob/{branch}/edition/notebooks/{chapter}.ipynb">open in Colab</a>',
+                  f'<a href="https://mybinder.org/v2/gh/{place}/{branch}?urlpath=lab/tree/book/chapters/{chapter}.md">open in Binder</a>']
+    return nbformat.v4.new_markdown_cell(f'<p class="run-it">Run it yourself: {" · ".join(links)}</p>', id="run-it")
+
+
+# --- all pages ------------------------------------------------------------------------------------------------------
+
+JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.argv[0] = 'jupyter-book'; main()"  # also where .venv has moved
+# What book_extension.py says for ``build`` to read: the beginning of a message to the reader, and that all is made.
+SORRY, MADE = "The pages cannot be built: ", "Pages, notebooks and slides are made."
+
+
+def docname_of(chapter):
+    """A chapter's page as Sphinx and the addresses have it, ``chapters/vgg``."""
+    return chapters.source_of(chapter).relative_to(BOOK).with_suffix("").as_posix()
+
+
+def render(profile):
+    """Build the pages of a run into ``_build/<profile>/html``; delete runs of chapters that are no more."""
+    say("  building the pages …")
+    folder = runs_folder() / profile
+    known = {f"{c}.ipynb" for c in chapters.chapters()} | {path.name for c in chapters.chapters() for path in execute.files_of(c, folder / "results")}
+    for path in [*(folder / "notebooks").glob("*"), *(folder / "results").glob("*")]:
+        if path.name not in known:
+            path.unlink()
+    build(profile)
+
+
+def html():
+    """Build the pages of ``edition/`` into ``_build/edition/html`` and say what is not as it should be; returns the page to open."""
+    say("  building the pages of the edition …")
+    lacking, complaints = build("edition")
+    for line in lacking + complaints[:10]:
+        say(f"  {line}")
+    if complaints:
+        say(f"  These and all other messages: {os.path.relpath(BUILD / 'edition' / 'html.log')}")
+    return BUILD / "edition" / "html" / "index.html"
+
+
+def build(profile):
+    """Have Jupyter Book build the pages beside the old ones, then put them in their place.
+
+    Returns:
+        Of an edition that is not complete, what it lacks and what Sphinx had to warn of: two lists of lines.
+
+    Raises:
+        BookError: a chapter cannot be shown, or Sphinx had to warn of something in a book that is complete.
+    """
+    out = BUILD / profile
+    html, made, old, log = out / "html", out / "new" / "_build" / "html", out / "old", out / "html.log"
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two at once build one after the other
+        shutil.rmtree(out / "new", ignore_errors=True)
+        command = [sys.executable, "-c", JUPYTER_BOOK, "build", PROJECT, "--path-output", out / "new", "--all", "-W", "-n", "--keep-going"]
+        with open(log, "w", encoding="utf-8") as file:
+            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=os.environ | {"BOOK_PROFILE": profile})
+        text = re.sub(r"\x1b\[[\d;]*m", "", log.read_text(encoding="utf-8", errors="replace")).replace(f"{PROJECT}{os.sep}", "")
+        if SORRY in text:
+            raise BookError(text.rpartition(SORRY)[2].strip())
+        lacking = [line for line in text.splitlines() if line.startswith((AS_IT_RAN, NOT_RUN))]
+        complaints = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Exception", line)]
+        if MADE not in text or done.returncode and not lacking:
+            what = "\n".join(complaints or text.splitlines()[-20:])
+            raise BookError(f"The pages could not be built without warnings:\n{what}\nAll of it: {os.path.relpath(log)}")
+        shutil.rmtree(old, ignore_errors=True)
+        if html.exists():
+            html.rename(old)
+        made.rename(html)
+        for folder in (old, out / "new"):
+            shutil.rmtree(folder, ignore_errors=True)
+    return lacking, complaints
+
+
+def banner(profile):
+    """One line for the top of every page of a run: profile, photos, weights; none in the edition."""
+    return "" if profile == "edition" else banner_of(profile, chapters.found_data(profile))
+
+
+def banner_of(profile, data):
+    weights = "ImageNet weights" if all(data["weights"].values()) else "an untrained VGG"
+    return (
+        f"<strong>A run of your own</strong>, profile “{profile}”: {data['photos'][0]}; {weights}. "
+        "The numbers are this run's; the text describes a run at full size."
+    )
+
+
+# --- what decides the pages -----------------------------------------------------------------------------------------
+
+
 def _files():
     """What the pages are made of besides the runs: all text and decoration, and the code that makes the pages."""
     made = [p for p in sorted(BOOK.rglob("*")) if p.is_file() and not any(part.startswith(".") for part in p.relative_to(BOOK).parts)]
     made += [PROJECT / "_config.yml", PROJECT / "_toc.yml", *sorted(p for p in (PROJECT / "src" / "deck").glob("*"))]
-    return made + [PROJECT / "src" / f"{name}.py" for name in ("pages", "slides")]
+    return made + [PROJECT / "src" / f"{name}.py" for name in ("pages", "book_extension", "sanitise", "slides")]
 
 
 def key(profile, data):
@@ -95,148 +325,3 @@ def edition_key():
     """What decides the pages of the edition: text, decoration, its executed notebooks."""
     files = [*_files(), *sorted((EDITION / "notebooks").glob("*.ipynb")), PROJECT / "profiles" / "report.yml"]
     return chapters.digest([(str(p.relative_to(PROJECT)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files])
-
-
-ALONE = """\
-# This notebook is a chapter of a book and uses the book's modules. This cell finds them, or gets them.
-import importlib.util
-import pathlib
-import subprocess
-import sys
-
-if importlib.util.find_spec("helpers") is None:
-    here, repository = pathlib.Path.cwd(), {url!r}
-    project = next((p for p in (here, *here.parents, here / "book-project") if (p / "src" / "helpers.py").exists()), None)
-    if project is None and not repository:
-        raise SystemExit("Put this notebook into the folder of the book's project (it holds src/helpers.py) and run it there.")
-    if project is None:
-        project = here / "book-project"
-        subprocess.run(["git", "clone", "--depth", "1", "--branch", {branch!r}, repository, project], check=True)
-        packages = ["myst-nb", "jupytext", "joblib", "pooch", "statsmodels", "papermill"]  # Colab has the others
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *packages], check=True)
-    sys.path.insert(0, str(project / "src"))"""
-
-
-def repository():
-    """Address and branch of the public repository from ``_config.yml``; the address may be empty."""
-    return yaml.safe_load((PROJECT / "_config.yml").read_text(encoding="utf-8"))["repository"]
-
-
-def before_code(page, cell):
-    """A copy of the notebook with one more cell before its first code cell."""
-    copy = nbformat.from_dict(page)
-    copy.cells.insert(next(i for i, c in enumerate(copy.cells) if c.cell_type == "code"), cell)
-    return copy
-
-
-def standalone(page):
-    """The executed notebook as a file of its own: its first code cell finds the book's modules, or gets them."""
-    return before_code(page, nbformat.v4.new_code_cell(ALONE.format(**repository()), id="alone"))
-
-
-def without_help(notebook):
-    """The notebook without the cell that ``standalone`` adds."""
-    notebook.cells = [cell for cell in notebook.cells if cell.get("id") != "alone"]
-    return notebook
-
-
-def ways_to_run(chapter, page, public):
-    """A line of links: the notebook of the page, its slides; and, if the repository's address is set, Colab and Binder."""
-    links = [f'<a href="../_static/notebooks/{chapter}.ipynb" download>download this notebook</a>']
-    if any("slide" in cell.metadata.get("tags", []) for cell in page.cells):
-        links.append(f'<a href="{chapter}.slides.html">slides</a>')
-    if public["url"]:
-        place, branch = public["url"].removeprefix("https://github.com/").removesuffix(".git").strip("/"), public["branch"]
-        links += [f'<a href="https://colab.research.google.com/github/{place}/blob/{branch}/edition/notebooks/{chapter}.ipynb">open in Colab</a>',
-                  f'<a href="https://mybinder.org/v2/gh/{place}/{branch}?urlpath=lab/tree/book/chapters/{chapter}.md">open in Binder</a>']
-    return nbformat.v4.new_markdown_cell(f'<p class="run-it">Run it yourself: {" · ".join(links)}</p>', id="run-it")
-
-
-def build_html(pages, out, announcement):
-    """Build the HTML into ``out/html``.
-
-    Args:
-        pages: {chapter: notebook}, woven.
-        out: folder of this build, ``_build/<profile>`` or ``_build/edition``.
-        announcement: a line of HTML for the top of every page, or "".
-
-    Raises:
-        BookError: Sphinx had to warn of something.
-    """
-    stage = out / "stage"
-    shutil.rmtree(stage, ignore_errors=True)
-    shutil.copytree(BOOK, stage, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "chapters"))
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(PROJECT / name, stage / name)
-    (stage / "_toc.yml").write_text((stage / "_toc.yml").read_text(encoding="utf-8").replace(": book/", ": "), encoding="utf-8")
-    config = yaml.safe_load((stage / "_config.yml").read_text(encoding="utf-8"))
-    (stage / "chapters").mkdir()
-    (stage / "_static" / "notebooks").mkdir()
-    for chapter, page in pages.items():
-        nbformat.write(standalone(page), stage / "_static" / "notebooks" / f"{chapter}.ipynb")
-        nbformat.write(before_code(page, ways_to_run(chapter, page, config["repository"])), stage / "chapters" / f"{chapter}.ipynb")
-    config["sphinx"]["config"]["html_theme_options"] = {
-        **config["sphinx"]["config"].get("html_theme_options", {}), "announcement": announcement
-    }
-    (stage / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
-    log = out / "html.log"
-    with open(log, "w", encoding="utf-8") as file:
-        command = [sys.executable, "-m", "jupyter_book", "build", stage, "--path-output", out, "--all", "-W", "-n", "--keep-going"]
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
-    html, made = out / "html", out / "_build" / "html"
-    if done.returncode or not (made / "index.html").exists():
-        text = re.sub(r"\x1b\[[\d;]*m", "", log.read_text(encoding="utf-8"))
-        text = text.replace(f"{stage}{os.sep}", "book/").replace(".ipynb:", ".md (cell and line) ")
-        complaints = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Exception", line)] or text.splitlines()[-20:]
-        raise BookError("The pages could not be built without warnings:\n" + "\n".join(complaints) + f"\nAll of it: {os.path.relpath(log)}")
-    for page in made.rglob("*.html"):
-        text = UNUSED.sub("", page.read_text(encoding="utf-8"))
-        text = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # its children are no list items
-        page.write_text(text, encoding="utf-8")
-    slides.write_decks(made)
-    shutil.rmtree(html, ignore_errors=True)
-    made.rename(html)
-
-
-def banner(profile):
-    """One line for the top of every page of a run: profile, photos, weights."""
-    return banner_of(profile, chapters.found_data(profile))
-
-
-def banner_of(profile, data):
-    weights = "ImageNet weights" if all(data["weights"].values()) else "an untrained VGG"
-    return (
-        f"<strong>A run of your own</strong>, profile “{profile}”: {data['photos'][0]}; {weights}. "
-        "The numbers are this run's; the text describes a run at full size."
-    )
-
-
-def html():
-    """Build the pages of ``edition/`` into ``_build/edition/html``.
-
-    A chapter whose code has changed since is shown as it ran, with a word about it; its own text belongs to other code.
-
-    Returns:
-        The page to open.
-
-    Raises:
-        BookError: a chapter is missing in the edition.
-    """
-    say("  building the pages of the edition …")
-    pages, missing = {}, []
-    for chapter in chapters.chapters():
-        found = [p for p in (EDITION / "notebooks" / f"{chapter}.ipynb", EDITION / "notebooks" / f"{chapter}-seed0.ipynb") if p.exists()]
-        if not found:
-            missing.append(chapter)
-            continue
-        executed = read_run(found[0])
-        try:
-            pages[chapter] = weave(chapters.read_source(chapter), executed, chapter)
-        except BookError:
-            pages[chapter] = executed
-    if missing:
-        raise BookError(
-            f"The edition lacks {', '.join(missing)}. Execute at full size with make book PROFILE=report, then make edition."
-        )
-    build_html(pages, BUILD / "edition", "")
-    return BUILD / "edition" / "html" / "index.html"

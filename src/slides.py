@@ -9,18 +9,18 @@ import sys
 from pathlib import Path
 
 import nbformat
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, SoupStrainer
 from nbconvert import SlidesExporter
 
 import chapters
-from paths import BUILD
+from paths import BOOK, BUILD
 
 PARTS = "article .admonition.tip, article .admonition.note, article .cell.tag_slide, article .admonition.important"
 
 
 def slides_of(text, name):
     """The slides of a built page (its HTML and its file's name) as pieces of HTML, in order, and its title."""
-    soup = BeautifulSoup(text, "html.parser")
+    soup = BeautifulSoup(text, "html.parser", parse_only=SoupStrainer("article"))
     for mark in soup.select("a.headerlink"):
         mark.decompose()
     for link in soup.select("a[href^='#']"):
@@ -30,6 +30,8 @@ def slides_of(text, name):
     for part in soup.select(PARTS):
         if "admonition" in part["class"]:
             heading, shown = part.select_one(".admonition-title").extract().get_text(), part
+        elif part.select_one(".cell_output") is None:  # a chapter that has not been run yet
+            continue
         else:
             heading, shown = part.find_parent("section").select_one("h2, h3").get_text(), part.select_one(".cell_output")
         slides.append(f"<h2>{heading}</h2>\n{shown.decode_contents().strip()}")
@@ -37,10 +39,10 @@ def slides_of(text, name):
 
 
 def write_decks(html):
-    """Write ``chapters/<name>.slides.html`` beside the pages in the folder ``html``; returns the decks' paths."""
+    """Write ``<name>.slides.html`` beside each page in the folder ``html``; returns the decks' paths."""
     exporter, decks = SlidesExporter(extra_template_basedirs=[str(Path(__file__).parent)], template_name="deck"), []
     for chapter in chapters.chapters():
-        page = html / "chapters" / f"{chapter}.html"
+        page = html / chapters.source_of(chapter).relative_to(BOOK).with_suffix(".html")
         text = page.read_text(encoding="utf-8")
         if "tag_slide" in text:  # a page without marked cells, such as one of solutions, need not be parsed
             slides, title = slides_of(text, page.name)

@@ -1,0 +1,132 @@
+"""Sphinx extension that lets `jupyter-book build .` weave: each chapter's text from its source, its outputs from a run or the edition.
+
+Named in _config.yml. ``BOOK_PROFILE`` in the environment says whose outputs: those of ``runs/<profile>``, or without it the edition's.
+"""
+
+import os
+import re
+from functools import wraps
+from pathlib import Path
+
+import nbformat
+import yaml
+from docutils import nodes
+from myst_nb.core.read import read_myst_markdown_notebook
+from sphinx.util import logging
+
+import chapters
+import pages
+import slides
+from paths import BOOK, PROJECT, BookError
+
+# What the theme puts on every page and the book does not use: thebe, a way to run cells on another host, whose script
+# stands there twice and so fails; and a preloading of fonts that browsers refuse for pages opened from a disk.
+UNUSED = re.compile(
+    r'\s*<script>const THEBE_JS_URL[^<]*</script>|\s*<script[^>]*sphinx-thebe[^>]*></script>'
+    r'|\s*<link[^>]*sphinx-thebe[^>]*>|\s*<link rel="preload" as="font"[^>]*>'
+)  # fmt: skip
+READER = {".md": ("nbformat.reads", {"as_version": 4}, False)}  # myst-nb's form: how to read a page that was woven
+logger = logging.getLogger(__name__)
+
+
+def told(handler):
+    """A slip in the book is told in its own words, without the trace of Sphinx."""
+
+    @wraps(handler)
+    def careful(*arguments):
+        try:
+            return handler(*arguments)
+        except BookError as error:
+            raise SystemExit(f"\n{pages.SORRY}{error}\n") from error
+
+    return careful
+
+
+@told
+def configure(app, config):
+    """The contents without ``book/`` in front of each name, as docnames and so addresses are; the banner."""
+    for name in chapters.toc_files():
+        if not name.startswith(f"book{os.sep}"):
+            raise BookError(f"_toc.yml lists {name}. Pages lie in book/: move the file there and write book/{name}.")
+    contents = Path(app.doctreedir) / "toc.yml"
+    contents.parent.mkdir(parents=True, exist_ok=True)
+    contents.write_text(yaml.safe_dump(without_folder(chapters.read_yaml(PROJECT / "_toc.yml")), sort_keys=False), encoding="utf-8")
+    config["external_toc_path"] = str(contents)
+    config["html_theme_options"] = {**config["html_theme_options"], "announcement": pages.banner(config["book_profile"])}
+
+
+def without_folder(node):
+    if isinstance(node, list):
+        return [without_folder(item) for item in node]
+    if isinstance(node, dict):
+        return {k: os.path.normpath(v).removeprefix(f"book{os.sep}") if k in ("root", "file") else without_folder(v) for k, v in node.items()}
+    return node
+
+
+def chapters_by_page():
+    return {pages.docname_of(chapter): chapter for chapter in chapters.chapters()}
+
+
+@told
+def weave(app, docname, content):
+    """Before a page is read: a chapter's becomes the woven notebook; numbers that are not there become dashes."""
+    profile, chapter = app.config["book_profile"], chapters_by_page().get(docname)
+    app.env.mystnb_config = app.env.mystnb_config.copy(custom_formats=READER if chapter else {})
+    if not chapter:
+        content[0] = pages.with_dashes(content[0], docname, profile)
+        return
+    page = pages.page(chapter, profile)
+    app.env.note_dependency(str(page.run))
+    shown = nbformat.from_dict(page.notebook)
+    lines = [] if page.remark == pages.AS_IT_RAN else read_myst_markdown_notebook(content[0], add_source_map=True).metadata["source_map"]
+    for cell in shown.cells:
+        if cell.cell_type == "markdown":
+            cell.source = pages.with_dashes(cell.source, docname, profile)
+    at = next(i for i, cell in enumerate(shown.cells) if cell.cell_type == "code")
+    if len(lines) == len(shown.cells):  # then warnings name the line of the source
+        shown.metadata["source_map"] = [*lines[:at], lines[at], *lines[at:]]
+    shown.cells.insert(at, pages.ways_to_run(chapter, page.notebook))
+    content[0] = nbformat.writes(shown)
+
+
+@told
+def add_remark(app, doctree):
+    """Below the title of a page that does not show a run of the chapter as it is: a line that says so."""
+    chapter = chapters_by_page().get(app.env.docname)
+    if chapter and (remark := pages.page(chapter, app.config["book_profile"]).remark):
+        title = next(doctree.findall(nodes.title))
+        title.parent.insert(title.parent.index(title) + 1, nodes.paragraph("", remark, classes=["remark"]))
+
+
+@told
+def finish(app, exception):
+    """After the build: notebooks to download, slides, and what the theme adds in vain taken out."""
+    if exception or app.builder.name != "html":
+        return
+    html, profile = Path(app.outdir), app.config["book_profile"]
+    notebooks = html / "_static" / "notebooks"
+    notebooks.mkdir(parents=True, exist_ok=True)
+    for chapter in chapters.chapters():
+        nbformat.write(pages.standalone(pages.page(chapter, profile).notebook), notebooks / f"{chapter}.ipynb")
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        tidy = UNUSED.sub("", text)
+        tidy = tidy.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # its children are no list items
+        if tidy != text:
+            path.write_text(tidy, encoding="utf-8")
+    slides.write_decks(html)
+    for remark, names in pages.remarks(profile).items():
+        logger.info("%s %s.", remark, ", ".join(names))
+    logger.info(pages.MADE)
+
+
+def setup(app):
+    if Path(app.srcdir) != PROJECT:
+        raise SystemExit(f"\n{pages.SORRY}the book is built as a whole. Run: jupyter-book build {os.path.relpath(PROJECT)}\n")
+    app.srcdir = type(app.srcdir)(BOOK)  # pages lie there; settings and contents one folder up
+    app.add_config_value("book_profile", os.environ.get("BOOK_PROFILE") or "edition", "env", str)
+    app.connect("config-inited", configure, priority=100)  # before the contents are read
+    app.connect("source-read", weave)
+    app.connect("doctree-read", add_remark)
+    app.connect("build-finished", finish)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}
