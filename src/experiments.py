@@ -1,4 +1,4 @@
-"""Experiments and records: what chapters share that needs no network library. ``helpers`` passes all of it on to the chapters.
+"""Experiments, records and claims: what chapters share that needs no network library. ``helpers`` passes all of it on to the chapters.
 
 An experiment is found by its key (``chapters.outcome_key``) or computed and kept; a record is what later pages read of a chapter.
 """
@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import linecache
+import os
 import time
 from dataclasses import replace
 
@@ -203,3 +204,35 @@ def needs(*patterns, profile):
 def load_records(pattern, profile):
     """The records of other chapters whose names fit a pattern, such as ``*-seed*``: a list of dicts, by chapter and seed."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in needs(pattern, profile=profile)]
+
+
+# --- claims ----------------------------------------------------------------------------------------------------
+
+
+@decides_nothing
+def claim(text, holds):
+    """State a finding: in words, and as the comparison that makes it true.
+
+    ``holds`` is what a small function of plain numbers returns, which stands in the chapter and has two examples in its docstring, one that
+    gives True and one that gives False: so a test sees that the claim can fail.
+
+    Raises:
+        BookError: the claim is false in a run with the profile report, or ``holds`` is neither true nor false.
+    """
+    if not isinstance(holds, bool | np.bool_):
+        raise BookError(f"The claim {text!r} is neither true nor false but {holds!r}. Hand over a comparison.")
+    chapter, profile = os.environ.get("BOOK_CHAPTER"), os.environ.get("BOOK_PROFILE")  # of the run; none where a chapter is opened alone
+    if profile == "report" and not holds:
+        raise BookError(f"The chapter {chapter} claims: {text!r}. In this run it does not hold. Look at the numbers, then mend the text or the code.")
+    print(f"{text}: {'holds' if holds else 'does not hold in this run'}")
+    if chapter:
+        path = results_folder(profile) / f"{chapter}.claims.json"
+        stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        write_atomically(path, (json.dumps({**stated, text: bool(holds)}, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+@decides_nothing
+def load_claims(profile):
+    """What the chapters claim, and whether it held: {chapter: {text: bool}}, in reading order."""
+    paths = {chapter: results_folder(profile) / f"{chapter}.claims.json" for chapter in chapters.chapters()}
+    return {chapter: json.loads(path.read_text(encoding="utf-8")) for chapter, path in paths.items() if path.exists()}

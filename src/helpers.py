@@ -1,4 +1,4 @@
-"""What the chapters share: speed settings, the networks, caching of trainings, records, and the look of figures.
+"""What the chapters share: speed settings, the networks, trainings, and by other modules experiments, records, claims and the look of figures.
 
 What a chapter teaches stands in the chapter; here is the plumbing. ``assets`` finds the photos and weights.
 Images are uint8 arrays (n, height, width, 3), RGB, 0–255; label 0 is a cat, label 1 a dog.
@@ -16,13 +16,16 @@ from contextlib import contextmanager
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Keras reads these when it is imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-import matplotlib.pyplot as plt
+import keras  # noqa: I001 (names in rows)
 import numpy as np
-from IPython.display import Image as DisplayedImage
 
 import assets
-from experiments import cached, load_outcomes, load_records, needs, results_folder, run, save_records, save_result  # noqa: F401 (for chapters)
+from experiments import (  # noqa: F401 (for chapters)
+    cached, claim, load_claims, load_outcomes, load_records, needs, results_folder, run, save_records, save_result,
+)  # fmt: skip
+from figures import (  # noqa: F401 (for chapters)
+    BLACK, BLUE, CAT, DOG, GREEN, INK, ORANGE, PAGE, PURPLE, RED, SKY, YELLOW, plot_curves, show_images, show_photos, use_book_style,
+)  # fmt: skip
 from machine import accelerator, has_bfloat16, processor, provenance  # noqa: F401 (for chapters)
 from paths import BookError, decides_nothing, runs_folder, write_atomically
 
@@ -82,7 +85,7 @@ def small_cnn(image_size, dropout=0.0):
 def augmentation(seed=0):
     """The report's random transformations, as layers that act in training only.
 
-    Turn by up to 40°, shift by up to 20 % of each side, shear by up to 20 %, zoom by up to 20 %, mirror. What
+    Rotation by up to 40°, translation by up to 20 % of each side, shear by up to 20 %, zoom by up to 20 %, horizontal flip. What
     comes into view at the border repeats the nearest pixels. Images keep their shape and their range 0–255.
     """
     layers, border = keras.layers, {"fill_mode": "nearest", "dtype": "float32"}
@@ -398,85 +401,3 @@ def outcome(model, history, parts, test=None, validation=None, keep_weights=Fals
             raise BookError("A training has diverged: its answers are not numbers. Try a smaller learning rate.")
         result[part] = {"names": list(photos.names), "labels": np.asarray(photos.labels), "probability": answers}
     return {**result, "weights": model.get_weights()} if keep_weights else result
-
-
-# --- figures ---------------------------------------------------------------------------------------------------
-
-# Okabe and Ito's palette: eight colours that colour-blind readers tell apart.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
-)  # fmt: skip
-
-
-def use_book_style():
-    """Set the look of all figures: readable sizes, colour-blind-safe colours, white ground (legible in dark mode)."""
-    plt.rcParams.update(
-        {
-            "figure.dpi": 130,
-            "figure.figsize": (7.5, 3.6),
-            "figure.constrained_layout.use": True,
-            "font.size": 11,
-            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK]),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": False,
-            "lines.linewidth": 2,
-            "image.interpolation": "nearest",
-            "savefig.facecolor": "white",
-        }
-    )
-
-
-def jpeg(figure, quality=75):
-    """A figure made of photos as a JPEG, a fifth of the size of a PNG. Put it last in a cell."""
-    data = io.BytesIO()
-    figure.savefig(data, format="jpeg", bbox_inches="tight", pil_kwargs={"quality": quality})
-    plt.close(figure)
-    return DisplayedImage(data.getvalue(), format="jpeg")
-
-
-def show_images(images, titles=None, columns=8, size=1.3):
-    """A grid of images with optional titles, as a JPEG to be put last in a cell.
-
-    Args:
-        images: a sequence of (height, width, 3) uint8, or float from 0 to 1.
-        titles: a text per image.
-        columns: images in a row. size: inches per image.
-    """
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(columns * size, rows * size * (1.25 if titles else 1)), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for index, (axis, image) in enumerate(zip(axes.flat, images)):
-        axis.imshow(image)
-        if titles:
-            axis.set_title(titles[index], fontsize=9)
-    return jpeg(figure)
-
-
-def plot_curves(outcomes, reference=None):
-    """Accuracy and loss after each epoch, training dashed and validation solid; one colour per experiment.
-
-    Args:
-        outcomes: {label: outcome with ``history`` and ``best_epoch``}.
-        reference: the report's test accuracy, 0–1, drawn as a grey line.
-
-    Returns:
-        The figure.
-    """
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
-    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-    for (label, result), colour in zip(outcomes.items(), colours):
-        history, epochs = result["history"], np.arange(1, len(result["history"]["loss"]) + 1)
-        for axis, key in zip(axes, ("accuracy", "loss")):
-            axis.plot(epochs, history[key], "--", color=colour, alpha=0.8, label=f"{label}, training")
-            axis.plot(epochs, history[f"val_{key}"], color=colour, label=f"{label}, validation")
-            best = result["best_epoch"]
-            axis.plot(best, history[f"val_{key}"][best - 1], "o", color=colour)
-    if reference:
-        axes[0].axhline(reference, color="grey", linewidth=1, label="report, test")
-    for axis, name in zip(axes, ("accuracy", "loss (cross-entropy)")):
-        axis.set(xlabel="epoch", ylabel=name)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].legend(fontsize=8)
-    return figure
