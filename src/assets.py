@@ -25,8 +25,9 @@ import numpy as np
 import PIL
 from PIL import Image, ImageDraw, ImageFilter
 
+import found
 from fetch import WEIGHTS, fetch_photos, fetch_weights
-from found import CLASSES, check_weights, contents, photo_root, scan, tally, walk, weights_file, weights_files, weights_names
+from found import CLASSES, check_weights
 from found import list_photos as list_photos  # for others
 from paths import PROJECT, BookError, decides_nothing, runs_folder, write_atomically
 
@@ -66,16 +67,16 @@ def find_photos():
     """
     *given, own = data_folders()
     for folder in given:
-        root = photo_root(folder)
+        root = found.photo_root(folder)
         if root is not None:
             return root
-        if not any(weights_file(name, [folder]) for name in WEIGHTS):
+        if not any(found.weights_file(name, [folder]) for name in WEIGHTS):
             raise BookError(
                 f"BOOK_DATA points to {folder}, and neither photos of cats and dogs nor weights of VGG are found there.\n"
-                f"There: {contents(folder)}.\n{tally(scan(folder)[1])}"
+                f"There: {found.contents(folder)}.\n{found.tally(found.scan(folder)[1])}"
                 "Expected: cats_vs_dogs/, PetImages/ or train/ with the photos, unpacked, or weights/ (data/README.md has the names)."
             )
-    return photo_root(own) if own.is_dir() else None
+    return found.photo_root(own) if own.is_dir() else None
 
 
 @decides_nothing
@@ -90,9 +91,9 @@ def fingerprint(profile):
         return _short_hash(things)
     try:
         root = find_photos()
-        photos = [] if root is None else sorted((name, *_stamp(info)) for name, info, _, _ in walk(root))
+        photos = [] if root is None else sorted((name, *_stamp(info)) for name, info, _, _ in found.walk(root))
         kept = [_kept_by_keras(name) for name in WEIGHTS]
-        weights = [(str(p), *_stamp(p.stat())) for p in [*weights_files(data_folders()), *kept] if p.is_file()]
+        weights = [(str(p), *_stamp(p.stat())) for p in [*found.weights_files(data_folders()), *kept] if p.is_file()]
         things += [os.environ.get("BOOK_DOWNLOAD") != "0", str(root), photos, weights]
     except (BookError, OSError) as error:
         things.append(str(error))
@@ -327,28 +328,29 @@ def _drawn_photos(image_size, per_class):
 
 @decides_nothing
 def _folder_photos(root, image_size):
-    files, left_out = scan(root)
+    files, left_out = found.scan(root)
     if not files:
         raise BookError(
-            f"No photos of cats and dogs in {root}.\n{tally(left_out)}"
+            f"No photos of cats and dogs in {root}.\n{found.tally(left_out)}"
             "Put them there in one of the layouts that data/README.md lists, or delete the folder to have them fetched."
         )
     facts = _facts(root, files)
     damaged = [(name, facts[name]["reason"]) for name, *_ in files if "reason" in facts[name]]
     used = [(name, label, facts[name]) for name, label, *_ in files if "reason" not in facts[name]]
     if not used:
-        raise BookError(f"None of the {len(files):,} image files in {root} can be read (the first: {damaged[0][1]}).\n{tally(damaged)}Replace them (data/README.md).")
+        raise BookError(f"None of the {len(files):,} image files in {root} can be read (the first: {damaged[0][1]}).\n{found.tally(damaged)}Replace them (data/README.md).")
     digest = _short_hash([[(label, name, fact["sha256"]) for name, label, fact in used], sorted(fixed_test_photos())])
     pixels = runs_folder() / "cache" / f"pixels-{_short_hash([digest, image_size, _decoder()])}.npy"
     if not pixels.exists():
         _decode(root, [name for name, *_ in used], image_size, pixels)
     images = np.load(pixels, mmap_mode="r")
+    asirra = sum(bool(re.fullmatch(r"(cat|dog)\.\d+", base_name(name, label))) for name, label, _ in used)
     return Photos(
         images=images,
         labels=np.array([label for _, label, _ in used], np.uint8),
         names=tuple(name for name, *_ in used),
         groups=np.array([fact["group"] for *_, fact in used]),
-        source=f"{len(images):,} photos of the Asirra (Dogs vs. Cats) collection",
+        source=f"{len(images):,} photos of " + ("the Asirra (Dogs vs. Cats) collection" if 2 * asirra > len(images) else "your own"),
         digest=digest,
         left_out=(*left_out, *damaged),
         warnings=tuple((name, text) for name, _, fact in used for text in fact["warnings"]),
@@ -507,7 +509,7 @@ def split(photos, seed, train_size, validation_size, test_size):
         raise BookError(
             f"The split needs {train_size + validation_size + test_size:,} photos of each class ({train_size:,} for training, "
             f"{validation_size:,} for validation, {test_size:,} for the test); found {counts[0]:,} of cats and {counts[1]:,} of "
-            f"dogs ({len(photos.left_out):,} files left out).\n{tally(photos.left_out)}"
+            f"dogs ({len(photos.left_out):,} files left out).\n{found.tally(photos.left_out)}"
             "Add photos (data/README.md), or lower the sizes in the profile."
         )
     bases = [base_name(name, label) for name, label in zip(photos.names, labels)]
@@ -570,7 +572,7 @@ def find_weights(name, profile):
     """
     if profile == "test":
         return None
-    path = weights_file(name, data_folders())
+    path = found.weights_file(name, data_folders())
     if path is None and _kept_by_keras(name).is_file():
         path = _kept_by_keras(name)
     if path is not None:
@@ -597,14 +599,14 @@ def find_weights(name, profile):
 @decides_nothing
 def unused_weights():
     """Files that lie among the weights, or look like weights, and have no name that is read: a sorted list of paths."""
-    names = {file for name in WEIGHTS for file in weights_names(name)}
-    return [path for path in weights_files(data_folders()) if path.name not in names or not path.is_file()]
+    names = {file for name in WEIGHTS for file in found.weights_names(name)}
+    return [path for path in found.weights_files(data_folders()) if path.name not in names or not path.is_file()]
 
 
 @decides_nothing
 def _kept_by_keras(name):
     """Where Keras keeps its own downloads."""
-    return Path.home() / ".keras" / "models" / weights_names(name)[1]
+    return Path.home() / ".keras" / "models" / found.weights_names(name)[1]
 
 
 # --- both ------------------------------------------------------------------------------------------------------

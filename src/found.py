@@ -47,7 +47,8 @@ def walk(root):
         is_link = not ahead  # links last, so that a photo keeps the name that it has without them
         folder, prefix = folder_links.pop(0) if is_link else ahead.pop()
         true = os.path.realpath(folder)
-        if is_link and f"{os.path.realpath(os.path.dirname(folder))}/".startswith(true.rstrip("/") + "/"):
+        above = (os.path.realpath(place) + "/" for place in (os.path.dirname(folder), root))
+        if is_link and any(place.startswith(true.rstrip("/") + "/") for place in above):
             yield prefix, None, "a link to a folder that holds it, not followed", true
             continue
         if true in seen:

@@ -238,6 +238,15 @@ def test_comments_and_docstrings_are_no_code(tmp_path, monkeypatch):
     assert assets._code_of(one_module.f) == assets._code_of(other_module.f) != assets._code_of(one_module.g).replace("g(", "f(")
 
 
+def test_photos_of_others_are_not_called_asirra(photo_folder):
+    for name in ("Cat/7.jpg", "Dog/8.jpg", "cats/cat.9.jpg", "cat (1).jpg"):
+        put(photo_folder / name, len(name))
+    assert assets.load_photos("quick", 48).source == "4 photos of the Asirra (Dogs vs. Cats) collection"
+    for i in range(4):
+        put(photo_folder / "my dogs" / f"2024-{i}.jpg", i)
+    assert assets.load_photos("quick", 48).source == "8 photos of your own"
+
+
 def test_a_damaged_note_of_what_is_known_is_no_trouble(photo_folder, tmp_path):
     collection(photo_folder, 2)
     first = assets.load_photos("quick", 48)

@@ -176,6 +176,15 @@ def test_two_folders_that_lead_into_each_other(tmp_path):
     assert set(used) == {"a/cat.a.jpg", "b/cat.b.jpg"} and "read already" in left_out["a/over/"]
 
 
+def test_a_link_of_a_link_does_not_lead_out_to_what_lies_beside_the_root(tmp_path):
+    put(tmp_path / "home" / "cats_vs_dogs" / "cat.0.jpg")
+    put(tmp_path / "home" / "holiday" / "dog.1.jpg")
+    put(tmp_path / "disk" / "dog.2.jpg")
+    (tmp_path / "home" / "cats_vs_dogs" / "disk").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "home").symlink_to(tmp_path / "home")
+    assert set(names_of(tmp_path / "home" / "cats_vs_dogs")[0]) == {"cat.0.jpg", "disk/dog.2.jpg"}
+
+
 def test_no_photo_is_read_twice(tmp_path):
     put(tmp_path / "z" / "cat.0.jpg")
     (tmp_path / "a").symlink_to(tmp_path / "z")  # in the alphabet before the folder itself, which keeps its name
