@@ -248,21 +248,23 @@ def fill(backend, gpu, test, system):
         return
     carried = bundle_note()
     offline = carried and set(names) <= set(carried["locks"])
+    new = [name for name in names if have.get(name) != wanted[name]]
     where = ["--find-links", WHEELS] + ["--no-index"] * bool(offline) if carried else []
     settings = clean() | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1"} if offline else pip_settings(PYTHON)
-    new = [name for name in names if have.get(name) != wanted[name]]
     size = "some minutes" if offline else f"about {SIZES.get(backend, '500 MB')}, some minutes"
     size = "a minute" if new == ["requirements-test.txt"] else size
     print(f"Installing the packages of {' and '.join(new)} into .venv ({size}) …", file=sys.stderr, flush=True)
 
-    lines = on_top_of_machine(names[:2], backend, where, settings) if system else None
+    names = ["wheels/requirements.txt"] if offline else names  # the same, with the hashes of what was built for it
+    base = names if offline else locks(backend)
+    lines = on_top_of_machine(base, backend, where, settings) if system else None
     failed = system and lines is None
     if not failed and system:
         with tempfile.TemporaryDirectory() as folder:
             chosen = Path(folder) / "requirements.txt"
             chosen.write_text("\n".join(lines) + "\n", encoding="utf-8")
             failed = lines and pip("install", "-qq", "--no-deps", "--require-hashes", "-r", chosen, *where, settings=settings).returncode
-        names = names[2:]  # CUDA and the tests' packages as locked
+        names = [name for name in names if name not in base]  # CUDA and the tests' packages as locked
     if not failed and names:
         files = [part for name in names for part in ("-r", PROJECT / name)]
         failed = pip("install", "-qq", "--require-hashes", "--no-deps", *files, *where, settings=settings).returncode
