@@ -140,7 +140,10 @@ def make(system):
 
 
 def mend():
-    """After the project's folder was renamed or copied: let the commands in .venv/bin start this .venv, not the other one."""
+    """Let Jupyter's kernels find src/; after the project's folder was renamed or copied, the commands in .venv/bin this .venv."""
+    for site in VENV.glob("lib/python*/site-packages"):
+        if not (site / "book.pth").exists():
+            (site / "book.pth").write_text("../../../../src\n")  # for a chapter that is opened in JupyterLab
     configuration = VENV / "pyvenv.cfg"
     made = re.search(r"^command = .* -m venv (?:--\S+ )*(.+)$", configuration.read_text(encoding="utf-8"), re.M)
     old = note().get("folder") or (made[1] if made else str(VENV))
