@@ -7,7 +7,11 @@
 # profiles/default/config.yaml tells Snakemake to look at nothing else.
 import os
 import shlex
+import shutil
 import sys
+from pathlib import Path
+
+from snakemake.io import IOFile
 
 sys.path.insert(0, f"{workflow.basedir}/src")
 import assets
@@ -22,8 +26,8 @@ PROFILE = config.get("profile", "quick")
 RUNS = f"{runs_folder()}/{PROFILE}"
 PAGES = f"{BUILD}/{PROFILE}/html/index.html"
 EDITION_PAGES = f"{BUILD}/edition/html/index.html"
+HERE = workflow.resource_settings.nodes is None and not workflow.remote_exec  # neither a run that gives its jobs to a cluster, nor such a job
 CALL = f"exec {shlex.quote(sys.executable)} {shlex.quote(str(PROJECT / 'src' / 'pipeline.py'))}"
-GPUS = int(config.get("gpus", os.environ.get("BOOK_GPUS") or len(environment.cards())))
 
 
 workdir: runs_folder()
@@ -31,6 +35,9 @@ workdir: runs_folder()
 
 try:
     SETTINGS = chapters.load_profile(PROFILE)
+    GPUS = len(environment.cards()) if HERE else environment.cards_wanted() or 0  # a cluster's cards are not seen from here
+    GPUS = int(config.get("gpus", GPUS))
+    FREE = int(environment.free_memory() * 1024)
     CHAPTERS = chapters.chapters()
     RUNS_OF_EXPERIMENTS = list(chapters.all_experiments(PROFILE))
     for c in CHAPTERS:
@@ -40,13 +47,28 @@ except BookError as error:
     raise WorkflowError(str(error))
 
 MEMORY = int(SETTINGS["memory"] * 1024)
-if GPUS and workflow.is_main_process:
-    workflow.register_resource("gpu", GPUS)
+if workflow.is_main_process:  # what all jobs together may take; --resources counts more
+    given = dict(workflow.resource_settings.resources)
+    if GPUS and "gpu" not in given:
+        workflow.register_resource("gpu", GPUS)
+    if HERE and "mem_mb" not in given:
+        workflow.register_resource("mem_mb", max(FREE, MEMORY))
+if workflow.remote_exec:  # what this job says goes to a file, from which the run that submitted it shows the lines that matter
+    CALL = f"BOOK_CARDS={'given' if GPUS else 'none'} {CALL}"
+    SAID = " 2> {log:q}"
+else:
+    SAID = ""
+
+
+def cores(on_a_cluster, here=1):
+    """Cores of a job: the profile's on a cluster, and never more than there are for this run."""
+    return min(here if HERE else on_a_cluster, workflow.resource_settings.cores or on_a_cluster)
 
 
 def found():
-    """What `prepare` found; Snakemake runs it first if that is not known yet."""
-    checkpoints.prepare.get()
+    """What `prepare` found; Snakemake runs it first if that is not known yet. (A job of a cluster starts when it is.)"""
+    if workflow.is_main_process:
+        checkpoints.prepare.get()
     return chapters.found_data(PROFILE)
 
 
@@ -57,14 +79,37 @@ def key(function, *names):
         raise WorkflowError(str(error))
 
 
+def out_of_step():
+    """Finished work whose own key is another than it should be, and pages of which Snakemake's notes in runs/ are lost: its notes alone decide nothing."""
+    data = found()
+    wanted = {f"{RUNS}/outcomes/{run}.npz": chapters.outcome_key(e, data) for run, e in chapters.all_experiments(PROFILE).items()}
+    wanted |= {f"{RUNS}/results/{c}.json": chapters.chapter_key(c, PROFILE, data) for c in CHAPTERS}
+    known = {path: execute.key_of(Path(path)) if path.endswith(".json") else outcomes.about(path).get("key") for path in wanted}
+    lost = {path for path in (PAGES, EDITION_PAGES) if workflow.persistence.params(IOFile(path)) is None}
+    return {path for path in lost | {path for path, key in wanted.items() if known[path] != key} if os.path.exists(path)}
+
+
 def everything(wildcards=None):
     """All that the pages show."""
     found()
+    if workflow.is_main_process:
+        workflow.dag.forcefiles.update(key(lambda _: out_of_step()))
     return (
         [f"{RUNS}/notebooks/{c}.ipynb" for c in CHAPTERS]
         + [f"{RUNS}/results/{c}.json" for c in CHAPTERS]
         + [f"{RUNS}/outcomes/{run}.npz" for run in RUNS_OF_EXPERIMENTS]
     )
+
+
+onsuccess:
+    shutil.rmtree(outcomes.kept_folder(PROFILE), ignore_errors=True)
+
+
+localrules:
+    all,
+    prepare,  # it may need a network, which a cluster's nodes often do not have
+    pages,
+    edition_pages,
 
 
 rule all:
@@ -90,7 +135,9 @@ rule experiment:
         key=lambda w: key(lambda d: chapters.outcome_key(chapters.all_experiments(PROFILE)[w.run], d)),
     wildcard_constraints:
         run="[a-z0-9_]+(-seed[0-9]+)?",
-    threads: workflow.cores if SETTINGS.get("whole_machine") and not GPUS else 1
+    log:
+        RUNS + "/jobs/experiment/{run}.log",
+    threads: cores(SETTINGS.get("cores", 1), here=sys.maxsize if SETTINGS.get("whole_machine") and not GPUS else 1)
     resources:
         mem_mb=MEMORY,
         gpu=1 if GPUS else 0,
@@ -98,7 +145,7 @@ rule experiment:
     message:
         "{wildcards.run}"
     shell:
-        "{CALL} train {wildcards.run} --profile {PROFILE}"
+        "{CALL} train {wildcards.run} --profile {PROFILE}" + SAID
 
 
 rule chapter:
@@ -110,12 +157,15 @@ rule chapter:
         record=RUNS + "/results/{chapter}.json",
     params:
         key=lambda w: key(lambda d: chapters.chapter_key(w.chapter, PROFILE, d)),
+    log:
+        RUNS + "/jobs/chapter/{chapter}.log",
+    threads: cores(SETTINGS.get("cores", 1))
     resources:
         mem_mb=MEMORY,
     message:
         "{wildcards.chapter}"
     shell:
-        "{CALL} execute {wildcards.chapter} --profile {PROFILE}"
+        "{CALL} execute {wildcards.chapter} --profile {PROFILE}" + SAID
 
 
 rule pages:
@@ -125,7 +175,7 @@ rule pages:
         PAGES,
     params:
         key=lambda w: key(lambda d: pages.key(PROFILE, d)),
-    threads: workflow.cores
+    threads: cores(1, here=sys.maxsize)
     shell:
         "{CALL} pages --profile {PROFILE}"
 

@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from paths import PROJECT, runs_folder
+from paths import PROJECT, BookError, runs_folder
 
 # Settings of people and of clusters that change what a run does. What the book itself understands is kept: BOOK_…, KERAS_BACKEND.
 PERSONAL = (
@@ -51,34 +51,68 @@ def die_with_parent():
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
 
 
+def free_memory():
+    """GiB of memory that a run may use: BOOK_MEMORY, or what is free on this machine and in its container.
+
+    Raises:
+        BookError: BOOK_MEMORY is not a number.
+    """
+    import psutil
+
+    if given := os.environ.get("BOOK_MEMORY"):
+        try:
+            return float(given)
+        except ValueError as error:
+            raise BookError(f"BOOK_MEMORY is {given!r}. It must be a number, the GiB of memory that a run may use, or unset.") from error
+    free, limit = psutil.virtual_memory().available, Path("/sys/fs/cgroup/memory.max")  # a container's limit, "max" if none
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        free = min(free, int(text))
+    return free / 2**30
+
+
+def cards_wanted():
+    """BOOK_GPUS, the number of GPUs that a run may use at a time, or None if it is not set.
+
+    Raises:
+        BookError: it is not a number.
+    """
+    given = os.environ.get("BOOK_GPUS", "").strip()
+    if given and not given.isdecimal():
+        raise BookError(f"BOOK_GPUS is {given!r}. It must be a number, how many GPUs a run may use at a time, or unset.")
+    return int(given) if given else None
+
+
 def cards():
-    """Numbers of the GPUs that a run may use: those of ``CUDA_VISIBLE_DEVICES``, else all; ``$BOOK_GPUS`` says how many at most."""
+    """The GPUs of this machine that a run may use: those of ``CUDA_VISIBLE_DEVICES``, else all; as many as ``$BOOK_GPUS`` says."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         found = [str(i) for i in range(len([p for p in Path("/dev").glob("nvidia*") if p.name[6:].isdecimal()]))]
+        found = found or ["0"] * Path("/dev/dxg").exists()  # Windows' subsystem for Linux
     else:
-        found = [c for c in visible.split(",") if c.strip() and c.strip() != "-1"]
-    given = os.environ.get("BOOK_GPUS")
-    return found if not given else [str(i) for i in range(int(given))] if len(found) < int(given) else found[: int(given)]
+        found = [c.strip() for c in visible.split(",") if c.strip() not in ("", "-1", "NoDevFiles")]
+    wanted = cards_wanted()
+    if wanted is None:
+        return found
+    return found[:wanted] if len(found) >= wanted else [str(i) for i in range(wanted)]  # a machine that hides its cards, and tests
 
 
 @contextmanager
 def one_card(wanted):
     """While the block runs, one GPU is this process's own, and its children see no other; without ``wanted`` they see none.
 
-    Where a cluster has given the job its cards, these are taken as they are.
+    ``$BOOK_CARDS``, which the Snakefile sets in the job of a cluster: "given", the cluster has chosen; "none", the job asked for none.
     """
     import fcntl
-
-    if "SLURM_JOB_ID" in os.environ:
-        yield
-        return
-    if not wanted or not cards():
-        os.environ["CUDA_VISIBLE_DEVICES"] = "" if not wanted else os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        yield
-        return
     import time
 
+    mode = os.environ.get("BOOK_CARDS", "chosen")
+    if mode == "given" and wanted:
+        yield
+        return
+    if mode == "none" or not wanted or not cards():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        yield
+        return
     files = {card: open(runs_folder() / f".card-{card}", "w") for card in cards()}
     try:
         while True:

@@ -51,16 +51,19 @@ def train(run, profile):
         reason = last.removeprefix("paths.BookError: ") if "BookError: " in last else trace
         died = f" It was ended by signal {-status}, perhaps for want of memory." if status < 0 else ""
         raise BookError(f"The experiment {run} of the chapter {experiment.chapter} failed.{died}\n{reason}\nAll of it: {log}")
+    outcomes.keep(outcomes.path_of(run, profile), profile)
     log.unlink()
     say(f"      {run} done in {time.monotonic() - started:.0f} s")
 
 
 def compute(run, profile):
     """Compute an experiment in this process; ``train`` starts one of its own for it, so that a crash is told."""
+    import experiments
     import helpers
 
-    helpers.setup(chapters.all_experiments(profile)[run].seed or 0)
-    helpers.outcome_of(chapters.all_experiments(profile)[run], profile)
+    experiment = chapters.all_experiments(profile)[run]
+    helpers.setup(experiment.seed or 0)
+    experiments.outcome_of(experiment, profile)
 
 
 def execute(chapter, profile):
@@ -77,14 +80,15 @@ def execute(chapter, profile):
     key = chapters.chapter_key(chapter, profile, chapters.found_data(profile))
     folder = runs_folder() / profile
     target, record, broken = folder / "notebooks" / f"{chapter}.ipynb", folder / "results" / f"{chapter}.json", folder / "failed" / f"{chapter}.ipynb"
-    if target.exists() and key_of(record) == key or restore(chapter, key, folder):
+    if target.exists() and key_of(record) == key or any(restore(chapter, key, folder, kept) for kept in (outcomes.kept_folder(profile), EDITION)):
         return
     source = chapters.read_source(chapter)
     source.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     broken.parent.mkdir(parents=True, exist_ok=True)
-    record.unlink(missing_ok=True)  # what is there afterwards was written by this run
+    for old in (record, record.with_suffix(".claims.json")):  # what is there afterwards was written by this run
+        old.unlink(missing_ok=True)
     nbformat.write(source, broken)
-    os.environ["BOOK_DOWNLOAD"] = "0"
+    os.environ |= {"BOOK_DOWNLOAD": "0", "BOOK_CHAPTER": chapter, "BOOK_PROFILE": profile}  # the latter two for helpers.claim
     names = chapters.chapters()
     say(f"  [{names.index(chapter) + 1}/{len(names)}] {chapter} …")
     log = broken.with_suffix(".log")
@@ -109,6 +113,8 @@ def execute(chapter, profile):
     content["run"] = {"chapter": chapter, "seconds": seconds, "revision": revision(), "key": key}
     write_atomically(target, nbformat.writes(notebook).encode())
     write_atomically(record, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    for path in (target, *files_of(chapter, record.parent)):
+        outcomes.keep(path, profile)
     broken.unlink()
     log.unlink(missing_ok=True)
     say(f"      {chapter} done in {seconds:.0f} s")
@@ -127,20 +133,20 @@ def files_of(chapter, folder):
     return sorted(p for p in folder.glob(f"{chapter}*") if re.match(r"(-seed\d+)?\.", p.name[len(chapter) :]))
 
 
-def restore(chapter, key, folder):
-    """Take a chapter's run from ``edition/`` if its key is this one. Returns whether it was."""
+def restore(chapter, key, folder, kept):
+    """Take a chapter's run from ``edition/``, or from what a killed run had finished, if its key is this one. Returns whether it was."""
     import nbformat
 
     import pages
 
-    kept = EDITION / "notebooks" / f"{chapter}.ipynb"
-    if key_of(EDITION / "results" / f"{chapter}.json") != key or not kept.exists():
+    source = kept / "notebooks" / f"{chapter}.ipynb"
+    if key_of(kept / "results" / f"{chapter}.json") != key or not source.exists():
         return False
-    notebook = pages.without_help(nbformat.read(kept, as_version=4))
-    write_atomically(folder / "notebooks" / kept.name, nbformat.writes(notebook).encode())
-    for source in files_of(chapter, EDITION / "results"):
+    notebook = pages.without_help(nbformat.read(source, as_version=4))
+    write_atomically(folder / "notebooks" / source.name, nbformat.writes(notebook).encode())
+    for source in files_of(chapter, kept / "results"):
         write_atomically(folder / "results" / source.name, source.read_bytes())
-    say(f"  {chapter}: taken from edition/, where nothing has changed since")
+    say(f"  {chapter}: taken from {kept.name}/, where nothing has changed since")
     return True
 
 

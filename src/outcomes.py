@@ -6,6 +6,7 @@ under a number, all else as one JSON text, so that it can be committed and read 
 
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -78,11 +79,32 @@ def about(path):
 
 
 def find(run, key, profile):
-    """The file of the outcome with this key: the profile's own, else the edition's, which is copied; else None."""
-    own, kept = path_of(run, profile), EDITION / "outcomes" / f"{run}.npz"
+    """The file of the outcome with this key: the profile's own, else one that was kept or the edition's, which is copied; else None."""
+    own = path_of(run, profile)
     if about(own).get("key") == key:
         return own
-    if about(kept).get("key") == key:
-        write_atomically(own, kept.read_bytes())
-        return own
+    for folder in (kept_folder(profile), EDITION):
+        other = folder / "outcomes" / f"{run}.npz"
+        if about(other).get("key") == key:
+            write_atomically(own, other.read_bytes())
+            return own
     return None
+
+
+def kept_folder(profile):
+    """Where second names of finished files lie. Snakemake deletes the outputs of a job of which a kill left it in doubt, done or not."""
+    return runs_folder() / profile / "kept"
+
+
+def keep(path, profile):
+    """Give a finished file of ``runs/<profile>/`` a second name, under which Snakemake does not find it."""
+    second = kept_folder(profile) / path.relative_to(runs_folder() / profile)
+    part = second.with_name(f".{second.name}.{os.getpid()}.part")
+    try:
+        second.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        os.link(path, part)
+        part.replace(second)
+        part.unlink(missing_ok=True)  # two names of one file are not replaced
+    except OSError:  # a disk on which a file has one name only
+        write_atomically(second, path.read_bytes())

@@ -22,12 +22,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
-
-import psutil
+import threading
+from contextlib import suppress
 
 import assets
 import chapters
+import cluster
 from paths import BUILD, EDITION, PROJECT, BookError, runs_folder, say, write_atomically
 
 MARK = "» "  # begins the lines that are to be shown; Snakemake's own go to a log
@@ -57,23 +57,6 @@ def prepare(profile):
     write_atomically(runs_folder() / profile / "data.json", json.dumps(found, indent=1).encode())
 
 
-def free_memory():
-    """GiB of memory that a run may use: BOOK_MEMORY, or what is free on this machine and in its container.
-
-    Raises:
-        BookError: BOOK_MEMORY is not a number.
-    """
-    if given := os.environ.get("BOOK_MEMORY"):
-        try:
-            return float(given)
-        except ValueError as error:
-            raise BookError(f"BOOK_MEMORY is {given!r}. It must be a number, the GiB of memory that a run may use, or unset.") from error
-    free, limit = psutil.virtual_memory().available, Path("/sys/fs/cgroup/memory.max")  # a container's limit, "max" if none
-    if limit.exists() and (text := limit.read_text().strip()) != "max":
-        free = min(free, int(text))
-    return free / 2**30
-
-
 def book(profile, executor, target="all"):
     """Have Snakemake do what is needed, show the lines that matter, and say which page to open.
 
@@ -90,17 +73,33 @@ def book(profile, executor, target="all"):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise BookError(f"Another run is under way in {folder}. Wait until it has ended, or stop it.") from error
-        free, needed = free_memory(), chapters.load_profile(profile)["memory"]
+        cancelled = cluster.cancel_left_behind()
+        if cancelled:
+            say(f"Cancelled {cancelled} jobs of an earlier run that was killed; what they had finished is kept.")
+        free, needed = environment.free_memory(), chapters.load_profile(profile)["memory"]
         if free < needed and executor == "local":
             say(f"Memory:  {free:.1f} GiB may be used; the profile {profile} needs about {needed} GiB. If a chapter is ended for want of memory,\n"
                 "         close other programs and run again: finished chapters are kept.")  # fmt: skip
         command = [sys.executable, "-m", "snakemake", target, "--snakefile", PROJECT / "Snakefile", "--config", f"profile={profile}"]
+        if executor != "local":
+            command += [f"gpus={environment.cards_wanted() or 0}"]  # a job must count as this process does
         command += ["--nolock"]  # the lock is ours: it ends with this process, however that ends
         if executor == "local":
-            command += ["--cores", str(cpu_count()), "--resources", f"mem_mb={max(free, needed) * 1024:.0f}"]
+            command += ["--cores", str(cpu_count())]
+            failed = snakemake(command, folder / profile / "pipeline.log")
         else:
-            command += ["--executor", executor, "--jobs", os.environ.get("JOBS") or "20", *os.environ.get("EXECUTOR_OPTIONS", "").split()]
-        failed = snakemake(command, folder / profile / "pipeline.log")
+            command += cluster.arguments(executor, profile)
+            cluster.started(executor)
+            try:
+                with cluster.Relay(folder / profile / "jobs", MARK, show):
+                    failed = snakemake(command, folder / profile / "pipeline.log")
+            finally:
+                cluster.cancel_left_behind()
+            if failed:
+                failed = "\n".join(
+                    f"Failed: {', '.join(names)}" + (f" ({reason})" if reason else "") + f". What they said: {folder / profile / 'jobs'}"
+                    for reason, names in cluster.failures(folder / profile / "pipeline.log").items()
+                ) or failed  # fmt: skip
     if failed:
         raise BookError(f"The book is not finished; what is finished is kept.\n{failed}")
     if target == "all" and EDITION.exists() and profile != "test":
@@ -111,31 +110,51 @@ def book(profile, executor, target="all"):
         print(f"Open {os.path.relpath(BUILD / 'edition' / 'html' / 'index.html')} in a browser.")
 
 
+def show(line):
+    with suppress(OSError):  # a terminal that was closed ends no run
+        print(line, flush=True)
+
+
 def snakemake(command, log):
     """Run Snakemake; show the marked lines, keep its own in ``log``. Returns what to say of a failure, or None."""
-    shown = False
+    shown, stopped = False, False
+
+    def stop(number, frame):
+        """Whatever ends this process ends Snakemake as Ctrl-C does: only then it cancels its jobs and clears up."""
+        nonlocal stopped
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        if not stopped:
+            timer = threading.Timer(30, lambda: process.poll() is None and os.killpg(process.pid, signal.SIGKILL))
+            timer.daemon = True
+            timer.start()
+        stopped = True
+
+    def apart():
+        environment.die_with_parent()
+        os.setpgid(0, 0)  # a Ctrl-C comes by `stop`, once
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a script starts with `&` ignores it, and so would its children
+
     with (
         open(log, "w", encoding="utf-8") as file,
         subprocess.Popen(
             [str(part) for part in command], cwd=runs_folder(), env={**os.environ, "BOOK_RELAY": MARK}, text=True, encoding="utf-8", errors="replace",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=environment.die_with_parent,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=apart,
         ) as process,
     ):  # fmt: skip
-        signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))  # as Ctrl-C: Snakemake cancels its jobs on SIGINT only
-        try:
-            for line in process.stdout:
-                file.write(line.removeprefix(MARK))
-                file.flush()
-                if line.startswith(MARK):
-                    shown = True
-                    print(line.removeprefix(MARK), end="", flush=True)
-        except KeyboardInterrupt:  # Ctrl-C reaches Snakemake too, which stops the chapter and clears up
-            process.wait()
-            raise
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, stop)
+        for line in process.stdout:
+            file.write(line.removeprefix(MARK))
+            file.flush()
+            if line.startswith(MARK):
+                shown = True
+                show(line.removeprefix(MARK).rstrip("\n"))
+    if stopped or process.returncode < 0 or process.returncode == 130:
+        raise KeyboardInterrupt
     if process.returncode == 0:
         return None
-    if process.returncode < 0 or process.returncode == 130:
-        raise KeyboardInterrupt
     return f"All messages: {log}" if shown else "".join(log.read_text(encoding="utf-8").splitlines(True)[-15:])
 
 
@@ -145,7 +164,10 @@ def main():
     parser.add_argument("name", nargs="?", help="for execute: a chapter; for train: an experiment and its seed, such as small_cnn-seed0")
     parser.add_argument("--profile", default="quick", help="a file of profiles/ (default: quick)")
     parser.add_argument("--executor", default="local", help="local (the default), or a Snakemake executor that is installed, such as slurm")
+    parser.add_argument("--jobs", help="how many jobs the cluster is given at a time (default: $JOBS, or 20)")
     options = parser.parse_args()
+    if options.jobs:
+        os.environ["JOBS"] = options.jobs
     if options.step in ("train", "execute") and not options.name:
         parser.error(f"{options.step} needs a name")
     try:
