@@ -129,6 +129,8 @@ checkpoint prepare:
 
 
 rule experiment:
+    input:
+        ancient(f"{RUNS}/data.json"),
     output:
         RUNS + "/outcomes/{run}.npz",
     params:
@@ -150,6 +152,7 @@ rule experiment:
 
 rule chapter:
     input:
+        ancient(f"{RUNS}/data.json"),
         lambda w: [f"{RUNS}/outcomes/{run}.npz" for run in chapters.runs_needed(w.chapter, PROFILE)],
         lambda w: [f"{RUNS}/results/{c}.json" for c in chapters.needs(w.chapter, PROFILE)],
     output:

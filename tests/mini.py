@@ -47,8 +47,16 @@ def note(what):
         file.write(json.dumps(what | about) + "\\n")
 
 
-def train(name, seconds, fails=False, seed=None):
+def wait_for(name):
+    until = time.time() + 60
+    while name and time.time() < until and f'"name": "{{name}}", "event": "start"' not in open(os.environ["MINI_NOTES"]).read():
+        time.sleep(0.1)
+
+
+def train(name, seconds=0, fails=False, beside=None, seed=None):
+    name = name if seed is None else f"{{name}}-seed{{seed}}"
     note(dict(name=name, event="start"))
+    wait_for(beside)
     time.sleep(seconds)
     if fails:
         raise RuntimeError("the network has burst")
@@ -95,7 +103,8 @@ class Mini:
     environment: dict = field(default_factory=dict)
 
     def chapter(self, name, seconds=0, **experiments):
-        """Add a chapter that takes ``seconds``, and whose experiments take a dict of ``seconds``, ``fails``, ``seeds``."""
+        """Add a chapter that takes ``seconds``, and whose experiments take a dict of ``seconds``, ``fails``, ``seeds``, ``beside``
+        (what must have started before it ends)."""
         entries = ", ".join(f'"{e}": dict(function=train, name="{e}", **{given!r})' for e, given in experiments.items())
         text = HEADER.format(title=name.capitalize())
         text += (TRAINING if experiments else PLAIN).format(chapter=name, seconds=seconds, experiments=f"{{{entries}}}")
@@ -121,6 +130,14 @@ class Mini:
 
     def start(self, *arguments, output=subprocess.DEVNULL, **options):
         return subprocess.Popen(self.command(*arguments), stdout=output, stderr=subprocess.STDOUT, **self.settings(), **options)
+
+    def snakemake(self, *arguments, timeout=300):
+        """Run Snakemake as people do who do not care for `make`."""
+        command = [sys.executable, "-m", "snakemake", "--config", "profile=test", "--cores", "2", *map(str, arguments)]
+        return subprocess.run(command, timeout=timeout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.settings())
+
+    def outcome(self, run):
+        return self.path / "runs" / "test" / "outcomes" / f"{run}.npz"
 
     def events(self):
         """``[(name, "start" or "end", time, cards)]`` in order of time."""
