@@ -139,11 +139,21 @@ def make(system):
         (site / "_machine.pth").write_text("\n".join(dict.fromkeys((paths["purelib"], paths["platlib"]))) + "\n")
 
 
+KERNEL = """\
+# A chapter that is opened in JupyterLab finds the modules of the project in which it lies.
+get_config().InteractiveShellApp.exec_lines = [
+    "__import__('sys').path[:0] = [str(p / 'src') for p in (lambda here: (here, *here.parents))(__import__('pathlib').Path.cwd())"
+    " if (p / 'src' / 'helpers.py').exists()][:1]"
+]
+"""
+
+
 def mend():
     """Let Jupyter's kernels find src/; after the project's folder was renamed or copied, the commands in .venv/bin this .venv."""
-    for site in VENV.glob("lib/python*/site-packages"):
-        if not (site / "book.pth").exists():
-            (site / "book.pth").write_text("../../../../src\n")  # for a chapter that is opened in JupyterLab
+    settings = VENV / "etc" / "ipython" / "ipython_kernel_config.py"
+    if not settings.exists() or settings.read_text(encoding="utf-8") != KERNEL:
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(KERNEL, encoding="utf-8")
     configuration = VENV / "pyvenv.cfg"
     made = re.search(r"^command = .* -m venv (?:--\S+ )*(.+)$", configuration.read_text(encoding="utf-8"), re.M)
     old = note().get("folder") or (made[1] if made else str(VENV))
