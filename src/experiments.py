@@ -77,7 +77,7 @@ def _module_of(function):
     """What the notebook or chapter that defines a function defines: the cells of all its functions and classes, imports of its names."""
     cells, imports = {}, []
     for name, value in function.__globals__.items():
-        code = getattr(value, "__code__", None)
+        code = getattr(getattr(value, "__wrapped__", value), "__code__", None)  # of what lru_cache wraps, too
         if code is None and isinstance(value, type):  # a class stands where its methods stand
             code = next((m.__code__ for m in vars(value).values() if hasattr(m, "__code__")), None)
         if code is not None and getattr(value, "__module__", None) == function.__module__:

@@ -48,6 +48,7 @@ def use_book_style():
             "lines.linewidth": 2,
             "image.interpolation": "nearest",
             "legend.frameon": False,
+            "legend.labelspacing": 0.2,
             "figure.facecolor": "none",
             "axes.facecolor": "none",
             "savefig.facecolor": "none",

@@ -171,17 +171,20 @@ def test_search_finds_a_chapter_offline(site, chromium):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_figures_stay_legible(site, chromium, scheme):
-    """In dark mode a figure keeps its white ground, or its black axes could not be seen."""
-    visit = Visit(chromium, scheme=scheme).open(f"{site}/chapters/training.html")
+    """A figure has no ground of its own; on a dark page what is drawn is turned round, and photos are not."""
+    visit = Visit(chromium, scheme=scheme).open(f"{site}/chapters/film.html")
     dark = visit.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, dark.strip("rgba()").split(",")[:3])) < 200) == (scheme == "dark")
-    corner = """async () => {
-        const image = document.querySelector('article figure img'); await image.decode();
+    look = """async (end) => {
+        const image = document.querySelector(`article figure img[src$="${end}"]`); image.loading = 'eager'; await image.decode();
         const canvas = document.createElement('canvas'); canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
-        const pen = canvas.getContext('2d'); pen.drawImage(image, 0, 0); return [...pen.getImageData(2, 2, 1, 1).data];
+        const pen = canvas.getContext('2d'); pen.drawImage(image, 0, 0);
+        const style = getComputedStyle(image); return [pen.getImageData(2, 2, 1, 1).data[3], style.backgroundColor, style.filter];
     }"""
-    *colour, opacity = visit.page.evaluate(corner)
-    assert opacity == 255 and min(colour) > 240
+    *ground, turned = visit.page.evaluate(look, ".png")
+    assert ground == [0, "rgba(0, 0, 0, 0)"] and turned.startswith("invert" if scheme == "dark" else "none")
+    visit.open(f"{site}/chapters/filters.html")
+    assert visit.page.evaluate(look, ".svg")[1:] == ["rgba(0, 0, 0, 0)", "none"]
     visit.context.close()
 
 

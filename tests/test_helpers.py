@@ -368,22 +368,7 @@ def test_save_result():
     assert helpers.load_records("test") == []  # not a training chapter
 
 
-# --- figures, progress -----------------------------------------------------------------------------------------
-
-
-def test_show_images_is_a_jpeg():
-    shown = helpers.show_images([pixels(8, 8, 3), pixels(8, 8, 3) / 255.0], ["one", "two"], columns=2)
-    assert shown.data[:2] == b"\xff\xd8"
-    assert not helpers.plt.get_fignums()  # or the figure would be shown twice
-
-
-def test_plot_curves():
-    history = {"accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.4], "loss": [0.7, 0.6], "val_loss": [0.7, 0.8]}
-    figure = helpers.plot_curves({"net": {"history": history, "best_epoch": 1}}, reference=0.733)
-    accuracy, loss = figure.axes
-    assert accuracy.lines[1].get_ydata().tolist() == [0.5, 0.4] and loss.lines[0].get_ydata().tolist() == [0.7, 0.6]
-    assert accuracy.lines[2].get_xydata().tolist() == [[1, 0.5]]  # the dot on the best epoch
-    helpers.plt.close(figure)
+# --- progress --------------------------------------------------------------------------------------------------
 
 
 def test_progress_speaks_on_standard_error(capsys):
