@@ -13,27 +13,27 @@ import pages
 from paths import EDITION, BookError, runs_folder, write_atomically
 
 
-def promote():
-    """Copy what the report profile has finished to ``edition/``: notebooks, records, answers, outcomes.
+def promote(profile="report"):
+    """Copy what a profile has finished to ``edition/``: notebooks, records, answers, outcomes.
 
     Raises:
         BookError: nothing is finished.
     """
-    folder, data = runs_folder() / "report", chapters.found_data("report")
+    folder, data = runs_folder() / profile, chapters.found_data(profile)
     done, missing = [], []
     for chapter in chapters.chapters():
-        fits = execute.key_of(folder / "results" / f"{chapter}.json") == chapters.chapter_key(chapter, "report", data)
+        fits = execute.key_of(folder / "results" / f"{chapter}.json") == chapters.chapter_key(chapter, profile, data)
         (done if fits and (folder / "notebooks" / f"{chapter}.ipynb").exists() else missing).append(chapter)
     kept = []
-    for run, experiment in chapters.all_experiments("report").items():
-        path = outcomes.path_of(run, "report")
+    for run, experiment in chapters.all_experiments(profile).items():
+        path = outcomes.path_of(run, profile)
         if outcomes.about(path).get("key") == chapters.outcome_key(experiment, data):
             write_atomically(EDITION / "outcomes" / path.name, path.read_bytes())
             kept.append(run)
         else:
             missing.append(run)
     if not done and not kept:
-        raise BookError("The report profile has finished nothing yet. Run: make book PROFILE=report")
+        raise BookError(f"The profile {profile} has finished nothing yet. Run: make book PROFILE={profile}")
     for chapter in done:
         notebook = nbformat.read(folder / "notebooks" / f"{chapter}.ipynb", as_version=4)
         write_atomically(EDITION / "notebooks" / f"{chapter}.ipynb", nbformat.writes(pages.standalone(notebook)).encode())
@@ -41,7 +41,7 @@ def promote():
             write_atomically(EDITION / "results" / source.name, source.read_bytes())
     write_atomically(EDITION / "data.json", (folder / "data.json").read_bytes())
     size = sum(p.stat().st_size for p in EDITION.rglob("*") if p.is_file()) / 2**20
-    print(f"edition/ has been given {len(done)} chapters and {len(kept)} experiments of the report profile; it has {size:.1f} MiB.")
+    print(f"edition/ has been given {len(done)} chapters and {len(kept)} experiments of the profile {profile}; it has {size:.1f} MiB.")
     if missing:
         print(f"Not finished yet: {', '.join(missing)}.")
 

@@ -137,17 +137,21 @@ def restore(chapter, key, folder, kept):
     """Take a chapter's run from ``edition/``, or from what a killed run had finished, if its key is this one. Returns whether it was."""
     import nbformat
 
-    import pages
-
     source = kept / "notebooks" / f"{chapter}.ipynb"
     if key_of(kept / "results" / f"{chapter}.json") != key or not source.exists():
         return False
-    notebook = pages.without_help(nbformat.read(source, as_version=4))
+    notebook = without_help(nbformat.read(source, as_version=4))
     write_atomically(folder / "notebooks" / source.name, nbformat.writes(notebook).encode())
     for source in files_of(chapter, kept / "results"):
         write_atomically(folder / "results" / source.name, source.read_bytes())
     say(f"  {chapter}: taken from {kept.name}/, where nothing has changed since")
     return True
+
+
+def without_help(notebook):
+    """The notebook without the cell that ``standalone`` adds."""
+    notebook.cells = [cell for cell in notebook.cells if cell.get("id") != "alone"]
+    return notebook
 
 
 @contextmanager

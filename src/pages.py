@@ -14,6 +14,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 
 import nbformat
 import yaml
@@ -73,16 +74,15 @@ def read_run(path):
     """An executed notebook, without the cell that ``standalone`` adds."""
     if not path.exists():
         raise BookError(f"The chapter {path.stem} has not been executed yet: {path} is missing.")
-    return without_help(nbformat.read(path, as_version=4))
+    return execute.without_help(nbformat.read(path, as_version=4))
 
 
 @dataclass(frozen=True)
 class Page:
-    """A chapter as the pages show it: its notebook, what is to be said about it ("" if all is well), and the run's file."""
+    """A chapter as the pages show it: its notebook, and what is to be said about it, "" if all is well."""
 
     notebook: nbformat.NotebookNode
     remark: str
-    run: object
 
 
 def run_of(chapter, profile):
@@ -104,13 +104,13 @@ def page(chapter, profile):
     """
     source, path = chapters.read_source(chapter), run_of(chapter, profile)
     if profile != "edition":
-        return Page(weave(source, read_run(path), chapter), "", path)
+        return Page(weave(source, read_run(path), chapter), "")
     if not path.exists():
-        return Page(numbered(source), NOT_RUN, path)
+        return Page(numbered(source), NOT_RUN)
     executed = read_run(path)
     if same_code(source, executed):
-        return Page(weave(source, executed, chapter), "", path)
-    return Page(sanitise.clean(executed, chapter), AS_IT_RAN, path)
+        return Page(weave(source, executed, chapter), "")
+    return Page(sanitise.clean(executed, chapter), AS_IT_RAN)
 
 
 def remarks(profile):
@@ -204,12 +204,6 @@ def standalone(notebook):
     return before_code(notebook, nbformat.v4.new_code_cell(ALONE.format(**repository()), id="alone"))
 
 
-def without_help(notebook):
-    """The notebook without the cell that ``standalone`` adds."""
-    notebook.cells = [cell for cell in notebook.cells if cell.get("id") != "alone"]
-    return notebook
-
-
 def ways_to_run(chapter, notebook):
     """A line of links: the notebook of the page, its slides; and, if the repository's address is set, Colab and Binder."""
     public, top = repository(), "../" * docname_of(chapter).count("/")
@@ -300,7 +294,7 @@ def banner(profile):
 def banner_of(profile, data):
     weights = "ImageNet weights" if all(data["weights"].values()) else "an untrained VGG"
     return (
-        f"<strong>A run of your own</strong>, profile “{profile}”: {data['photos'][0]}; {weights}. "
+        f"<strong>A run of your own</strong>, profile “{profile}”: {escape(data['photos'][0])}; {weights}. "
         "The numbers are this run's; the text describes a run at full size."
     )
 
@@ -317,11 +311,18 @@ def _files():
 
 def key(profile, data):
     """What decides the pages of a run: text, decoration, the keys of all runs, the banner."""
-    files = [(str(p.relative_to(PROJECT)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in _files()]
-    return chapters.digest(files, [chapters.chapter_key(c, profile, data) for c in chapters.chapters()], banner_of(profile, data))
+    return chapters.digest(_digests(_files()), [chapters.chapter_key(c, profile, data) for c in chapters.chapters()], banner_of(profile, data))
 
 
 def edition_key():
     """What decides the pages of the edition: text, decoration, its executed notebooks."""
-    files = [*_files(), *sorted((EDITION / "notebooks").glob("*.ipynb")), PROJECT / "profiles" / "report.yml"]
-    return chapters.digest([(str(p.relative_to(PROJECT)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files])
+    return chapters.digest(_digests(_files()), digest_of_runs("edition"))
+
+
+def digest_of_runs(profile):
+    """Stands for the content of all runs that the pages show."""
+    return chapters.digest(_digests(filter(os.path.exists, (run_of(c, profile) for c in chapters.chapters()))))
+
+
+def _digests(paths):
+    return [(os.path.relpath(p, PROJECT), hashlib.sha256(p.read_bytes()).hexdigest()) for p in paths]

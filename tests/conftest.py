@@ -17,7 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = os.environ.get("BOOK_DATA")  # before `isolated` hides it
 FOLDER = PROJECT / REAL_DATA if REAL_DATA else None  # a relative path is below the project, as everywhere
-SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "KERAS_BACKEND")
+SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "BOOK_GPUS", "BOOK_ENVIRONMENT", "KERAS_BACKEND")
 
 
 def needs(*names):
@@ -83,16 +83,26 @@ class Copy:
             pytest.fail(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout[-8000:]}", pytrace=False)
         return done
 
-    def notebooks(self, *arguments, check=True):
-        return self.run(sys.executable, "src/notebooks.py", *arguments, "--profile", self.profile, check=check)
+    def pipeline(self, *arguments, check=True):
+        return self.run(sys.executable, "src/pipeline.py", *arguments, "--profile", self.profile, check=check)
+
+    def snakemake(self, *options, check=True):
+        """What a person types who does not use `make`."""
+        return self.run(sys.executable, "-m", "snakemake", "--cores", 2, "--config", f"profile={self.profile}", *options, check=check)
+
+    def edit(self, name, old, new):
+        """Replace a piece of a file that must be there."""
+        text = (self.path / name).read_text(encoding="utf-8")
+        assert old in text, f"{name} has no {old!r}"
+        (self.path / name).write_text(text.replace(old, new), encoding="utf-8")
 
     def build(self, check=True):
         """What `make book PROFILE=test` calls."""
-        return self.notebooks("book", check=check)
+        return self.pipeline("book", check=check)
 
     def start(self, **options):
         """Start ``build`` and do not wait for it; returns the process."""
-        command = [sys.executable, "src/notebooks.py", "book", "--profile", self.profile]
+        command = [sys.executable, "src/pipeline.py", "book", "--profile", self.profile]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self.settings(), **options)
 
     @property
@@ -137,6 +147,23 @@ def copy_project(target):
         skip = shutil.ignore_patterns(".venv", "runs", "_build", ".snakemake", "cats_vs_dogs", "weights", "__pycache__")
         shutil.copytree(PROJECT, target, ignore=skip, dirs_exist_ok=True)
     return Copy(target)
+
+
+def mini_project(target):
+    """The project with a book of three small chapters (tests/mini), which use no network library: a run takes seconds."""
+    copy = copy_project(target)
+    mini, book = PROJECT / "tests" / "mini", target / "book"
+    shutil.rmtree(target / "edition", ignore_errors=True)
+    shutil.rmtree(book / "chapters")
+    for path in [*book.glob("*.md"), *(target / "profiles").glob("*.yml")]:
+        path.unlink()
+    places = {"toc.yml": target / "_toc.yml", "helpers.py": target / "src" / "helpers.py", "test.yml": target / "profiles" / "test.yml"}
+    places |= {name: book / name for name in ("index.md", "about.md")}
+    for path in mini.iterdir():
+        place = places.get(path.name, book / "chapters" / path.name)
+        place.parent.mkdir(exist_ok=True)
+        shutil.copy(path, place)
+    return copy
 
 
 @contextmanager
