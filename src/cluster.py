@@ -46,6 +46,9 @@ def arguments(executor, profile):
     if executor == "slurm":
         if not (shutil.which("sbatch") and shutil.which("squeue")):
             raise BookError("EXECUTOR=slurm needs the commands sbatch and squeue, and they are not here. Run it where you submit jobs.")
+        answer = _ask("sinfo", "--noheader")
+        if answer.returncode:
+            raise BookError(f"The cluster does not answer: {answer.stderr.strip()}")
         made += ["--slurm-jobname-prefix", prefix(), "--slurm-logdir", runs_folder() / profile / "jobs" / "slurm"]
         # sacct is often installed and of no use: it asks a database that many clusters do not keep.
         made += ["--slurm-status-command", "sacct" if _ask("sacct", "-n", "-X").returncode == 0 else "squeue"]
@@ -146,14 +149,23 @@ class Relay:
 
 
 def failures(log):
-    """What Snakemake's log says of the jobs that failed: ``{reason: [names of experiments and chapters]}``."""
+    """What Snakemake's log says of the jobs that failed, in words: which, why, and where to read on; "" if it names none."""
     found = {}
     for block in re.split(r"\n(?=Error in |\[)", log.read_text(encoding="utf-8", errors="replace")):
         if not block.startswith("Error in "):
             continue
         output = re.search(r"^ +output: .*?([^/\s]+)\.(?:npz|ipynb|html|json)\b", block, flags=re.M)
+        name = output[1] if output else block.splitlines()[0]
         message = re.search(r"^ +message: (.*(?:\n(?! +\w+: ).*)*)", block, flags=re.M)
-        reason = re.sub(r"\n +sbatch call:.*", "", message[1], flags=re.S).strip() if message else ""
-        reason = re.sub(r"SLURM-job '\d+' failed", "the job failed", reason)
-        found.setdefault(reason, []).append(output[1] if output else block.splitlines()[0])
-    return {reason: sorted(set(names)) for reason, names in found.items()}
+        reason = re.sub(r"\s*sbatch call:.*", "", message[1], flags=re.S) if message else ""
+        reason = re.sub(r"SLURM sbatch failed\. The error message was '(.*)'\.?", r"the cluster refused the job: \1", reason, flags=re.S)
+        reason = re.sub(r"SLURM-job '\d+' failed, SLURM status is: '(\w+)'", r"the job's end: \1", reason)
+        reason = re.sub(r"\s*(Detailed failure reason unavailable|For further error details).*", "", reason, flags=re.S)
+        logs = re.search(r"^ +log: (.*?)( \(check .*)?$", block, flags=re.M)
+        logs = [path for path in (logs[1].split(", ") if logs else []) if Path(path).is_file() and Path(path).stat().st_size]
+        found.setdefault(" ".join(reason.split()).rstrip("."), {})[name] = logs[0] if logs else None
+    lines = []
+    for reason, names in found.items():
+        lines.append(f"Failed: {', '.join(sorted(names))}" + (f" ({reason})" if reason else "") + ".")
+        lines += [f"    {name}: {path}" for name, path in sorted(names.items()) if path]
+    return "\n".join(lines)

@@ -96,10 +96,7 @@ def book(profile, executor, target="all"):
             finally:
                 cluster.cancel_left_behind()
             if failed:
-                failed = "\n".join(
-                    f"Failed: {', '.join(names)}" + (f" ({reason})" if reason else "") + f". What they said: {folder / profile / 'jobs'}"
-                    for reason, names in cluster.failures(folder / profile / "pipeline.log").items()
-                ) or failed  # fmt: skip
+                failed = cluster.failures(folder / profile / "pipeline.log") or failed
     if failed:
         raise BookError(f"The book is not finished; what is finished is kept.\n{failed}")
     if target == "all" and EDITION.exists() and profile != "test":
