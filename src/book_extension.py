@@ -44,7 +44,10 @@ def told(handler):
 
 @told
 def configure(app, config):
-    """The contents without ``book/`` in front of each name, as docnames and so addresses are; the banner."""
+    """The contents without ``book/`` in front of each name, as docnames and so addresses are; the banner; what makes all pages anew."""
+    profile = config["book_profile"]
+    if profile != "edition":
+        chapters.load_profile(profile)  # a word about a wrong name now
     for name in chapters.toc_files():
         if not name.startswith(f"book{os.sep}"):
             raise BookError(f"_toc.yml lists {name}. Pages lie in book/: move the file there and write book/{name}.")
@@ -52,7 +55,8 @@ def configure(app, config):
     contents.parent.mkdir(parents=True, exist_ok=True)
     contents.write_text(yaml.safe_dump(without_folder(chapters.read_yaml(PROJECT / "_toc.yml")), sort_keys=False), encoding="utf-8")
     config["external_toc_path"] = str(contents)
-    config["html_theme_options"] = {**config["html_theme_options"], "announcement": pages.banner(config["book_profile"])}
+    config["html_theme_options"] = {**config["html_theme_options"], "announcement": pages.banner(profile)}
+    config["book_runs"] = pages.digest_of_runs(profile)
 
 
 def without_folder(node):
@@ -76,7 +80,6 @@ def weave(app, docname, content):
         content[0] = pages.with_dashes(content[0], docname, profile)
         return
     page = pages.page(chapter, profile)
-    app.env.note_dependency(str(page.run))
     shown = nbformat.from_dict(page.notebook)
     lines = [] if page.remark == pages.AS_IT_RAN else read_myst_markdown_notebook(content[0], add_source_map=True).metadata["source_map"]
     for cell in shown.cells:
@@ -125,6 +128,7 @@ def setup(app):
         raise SystemExit(f"\n{pages.SORRY}the book is built as a whole. Run: jupyter-book build {os.path.relpath(PROJECT)}\n")
     app.srcdir = type(app.srcdir)(BOOK)  # pages lie there; settings and contents one folder up
     app.add_config_value("book_profile", os.environ.get("BOOK_PROFILE") or "edition", "env", str)
+    app.add_config_value("book_runs", "", "env", str)  # another value: Sphinx reads every page again, as pages quote each other's numbers
     app.connect("config-inited", configure, priority=100)  # before the contents are read
     app.connect("source-read", weave)
     app.connect("doctree-read", add_remark)
