@@ -320,7 +320,7 @@ def closure(start, own):
 
 
 def _code(used):
-    return [used[where].code for where in sorted(used) if used[where].counts]
+    return sorted(d.code for d in used.values() if d.counts)  # by itself: an open notebook is a module of another name
 
 
 @cache

@@ -84,7 +84,7 @@ def _module_of(function):
             cells[code.co_filename] = "".join(linecache.getlines(code.co_filename))
         elif type(value).__name__ == "module":
             imports.append(f"import {value.__name__} as {name}")
-        elif getattr(value, "__module__", None):
+        elif getattr(value, "__module__", None) and hasattr(value, "__name__"):  # a value has the module of its class
             imports.append(f"from {value.__module__} import {getattr(value, '__name__', name)} as {name}")
     return chapters.Module(function.__module__, *(i for i in imports if i.isascii() and "<" not in i and "-" not in i), *cells.values())
 
@@ -115,7 +115,7 @@ def cached(function):
     """
     own = _module_of(function)
     used = chapters.closure({(own.name, function.__name__)}, own)
-    key = chapters.digest([used[where].code for where in sorted(used) if used[where].counts])
+    key = chapters.digest(sorted(d.code for d in used.values() if d.counts))
 
     def compute(key, arguments):  # an edit of these two lines discards what is stored
         return function(**arguments)
