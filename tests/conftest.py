@@ -17,7 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = os.environ.get("BOOK_DATA")  # before `isolated` hides it
 FOLDER = PROJECT / REAL_DATA if REAL_DATA else None  # a relative path is below the project, as everywhere
-SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "BOOK_GPUS", "BOOK_ENVIRONMENT", "KERAS_BACKEND")
+SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "BOOK_GPUS", "BOOK_ENVIRONMENT", "BOOK_PROFILE", "KERAS_BACKEND")
 
 
 def needs(*names):
@@ -49,7 +49,7 @@ class BookInOneProcess(LoadScopeScheduling):
     """With ``--numprocesses 2`` the tests of the built book stay together, so that it is built once; all others spread."""
 
     def _split_scope(self, nodeid):
-        return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py")) else nodeid
+        return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py", "tests/test_commands.py")) else nodeid
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -114,7 +114,7 @@ class Copy:
         return self.path / "runs" / self.profile / "results"
 
     def pages(self):
-        """The files of ``_toc.yml``, in order, without suffix."""
+        """The pages of ``_toc.yml``, in order, as their addresses have them: without ``book/`` and suffix."""
         toc = yaml.safe_load((self.path / "_toc.yml").read_text(encoding="utf-8"))
 
         def files(node):
@@ -122,7 +122,7 @@ class Copy:
                 return [f for item in node for f in files(item)]
             if not isinstance(node, dict):
                 return []
-            own = [node[key] for key in ("root", "file") if key in node]
+            own = [node[key].removeprefix("book/").removesuffix(".md") for key in ("root", "file") if key in node]
             return own + [f for value in node.values() for f in files(value)]
 
         return files(toc)

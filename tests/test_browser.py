@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
-import notebooks
+import chapters
 from conftest import serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -107,7 +107,7 @@ def test_every_page_opens_without_error_or_another_host_and_axe_finds_nothing_se
                 found.append(f"{width} px wide on a screen of {window} px: {visit.page.evaluate(wide)}")
         if name != "genindex" and (size == "laptop" or "solutions" not in name):  # solutions are made of the same parts
             without_code = {"exclude": [["div.highlight"]]}  # takes long, and one page's code will do
-            found += serious(visit.page, None if name == "chapters/training" else without_code)
+            found += serious(visit.page, None if name.endswith("/training") else without_code)
         faults += [f"{name}: {fault}" for fault in found]
     visit.context.close()
     assert not faults, "\n".join(faults[:40])
@@ -131,7 +131,7 @@ def test_a_page_opens_from_the_disk(book, chromium):
 
 def test_slides_turn_by_keyboard_offline(book, site, chromium):
     decks = sorted(book.html.glob("chapters/*.slides.html"))
-    taught = [c for c in notebooks.chapters() if not c.endswith("_solutions") and c != "edition"]
+    taught = [c for c in chapters.chapters() if not c.endswith("_solutions") and c != "edition"]
     assert [deck.name.split(".")[0] for deck in decks] == sorted(taught)
     for deck in decks:
         visit = Visit(chromium).open(f"{site}/chapters/{deck.name}")  # a new one: fonts on their way fail when a page is left

@@ -320,4 +320,4 @@ def test_jupyter_book_builds_the_edition_of_the_whole_book(book):
     book.environment = {}
     assert "build succeeded" in done.stdout
     made = {p.relative_to(book.path / "_build" / "html").as_posix() for p in (book.path / "_build" / "html").rglob("*.html")}
-    assert {f"{page.removeprefix('book/')}.html" for page in book.pages()} <= made
+    assert {f"{page}.html" for page in book.pages()} <= made
