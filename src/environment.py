@@ -9,6 +9,9 @@ from pathlib import Path
 
 from paths import PROJECT, BookError, runs_folder
 
+# What checks web addresses in JSON for jsonschema, which nbformat imports: a second at every start, and no notebook asks for it.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 # Settings of people and of clusters that change what a run does. What the book itself understands is kept: BOOK_…, KERAS_BACKEND.
 PERSONAL = (
     "PYTHON", "IPYTHON", "IPY_", "JUPYTER", "NBCONVERT", "PAPERMILL", "MPL", "MATPLOTLIB", "KERAS_", "TF_USE_LEGACY", "TF_KERAS", "TF_CPP",
