@@ -25,6 +25,7 @@ from PIL import Image
 
 import assets
 import helpers
+from paths import BookError
 
 SIZE, BATCH, EPOCHS, VIEWS = 150, 20, 20, 5
 TIMED = 200  # photos over which (b) and (b') are timed
@@ -82,9 +83,11 @@ def block5_ours(images, labels, total):
     """Seconds for the pass over the views and for 20 epochs on the maps, scaled to ``total`` photos: a pair."""
     base, _ = helpers.vgg("vgg19", "quick", SIZE)
     lower = keras.Model(base.input, base.get_layer("block4_pool").output)
-    helpers.forward(lower)(images[:50].astype(np.float32))
+    frozen, augment = helpers.forward(lower), helpers.augmentation(0)
+    frozen(images[:50].astype(np.float32))
     started = time.perf_counter()
-    maps = helpers.feature_maps(lower, images[:TIMED], "vgg", views=1)
+    batches = [augment(images[i : i + 50].astype(np.float32), training=True) for i in range(0, TIMED, 50)]
+    maps = np.concatenate([frozen(helpers.scale(keras.ops.convert_to_numpy(b), "vgg")) for b in batches]).astype(np.float16)[None]
     once = (time.perf_counter() - started) * VIEWS * total / TIMED
     start = x = keras.Input(maps.shape[2:])
     for layer in [base.get_layer(f"block5_{name}") for name in ("conv1", "conv2", "conv3", "conv4", "pool")] + head():
@@ -112,10 +115,10 @@ def ascent(filters, steps, together):
     start = np.random.default_rng(0).uniform(-10, 10, (1, 128, 128, 3)).astype(np.float32)
     seconds = 0.0
     for group in [filters] if together else [[f] for f in filters]:
-        slope, images, times = helpers.gradient_of(network, helpers.channel_means), np.repeat(start, len(group), axis=0), []
+        gradient, images, times = helpers.gradient_of(network, helpers.channel_means), np.repeat(start, len(group), axis=0), []
         for _ in range(steps + 1):
             started = time.perf_counter()
-            direction, _ = slope(images, np.array(group))
+            direction, _ = gradient(images, np.array(group))
             images = images + direction / (np.sqrt(np.mean(direction**2, axis=(1, 2, 3), keepdims=True)) + 1e-5)
             times.append(time.perf_counter() - started)
         seconds += times[0] + np.mean(times[1:]) * 40  # the first one compiles
@@ -167,7 +170,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except assets.BookError as error:
+    except BookError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("Stopped.")
