@@ -25,7 +25,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
 )  # fmt: skip
 CAT, DOG = BLUE, RED  # in every figure, for nothing else where cats and dogs are shown, too
-INK, PLATE = "#22211e", "#ece7dc"
+INK, PLATE = "#22211e", "#f4f1ea"
 
 PAGE = 7.4  # inches: width of the text on a page, to which wider figures are shrunk
 SMALLEST = 9  # points, of a figure's text as displayed
@@ -76,9 +76,10 @@ def png(figure):
 
 
 def show_photos(figure, quality=75):
-    """A figure made of photos, with transparent ground between them. Put it last in a cell."""
+    """A figure made of photos, with transparent ground between them. Put it last in a cell. Words outside the photos get plates."""
     for text in legible(figure).findobj(Text):
-        if text.get_text().strip():
+        inside = text.axes is not None and text.get_transform() == text.axes.transData
+        if text.get_text().strip() and not inside:
             text.set_bbox({"facecolor": PLATE, "edgecolor": "none", "boxstyle": "round,pad=0.15"})
     data, small = io.BytesIO(), io.BytesIO()
     figure.savefig(data, format="png", bbox_inches="tight")
