@@ -433,7 +433,8 @@ def _named(chapter):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
                 who, what = node.func.value.id, node.func.attr
                 if (who == "helpers" and what in READERS) or (who == "chapters" and what == "definitions"):
-                    found[what] += [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+                    named = node.args if what == "needs" else node.args[:1]
+                    found[what] += [a.value for a in named if isinstance(a, ast.Constant) and isinstance(a.value, str)]
     return found
 
 
