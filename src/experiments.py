@@ -224,7 +224,7 @@ def claim(text, holds):
     chapter, profile = os.environ.get("BOOK_CHAPTER"), os.environ.get("BOOK_PROFILE")  # of the run; none where a chapter is opened alone
     if profile == "report" and not holds:
         raise BookError(f"The chapter {chapter} claims: {text!r}. In this run it does not hold. Look at the numbers, then mend the text or the code.")
-    print(f"{text}: {'holds' if holds else 'does not hold in this run'}")
+    print(f"{'holds' if holds else 'does not hold in this run'}: {text}")
     if chapter:
         path = results_folder(profile) / f"{chapter}.claims.json"
         stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

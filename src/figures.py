@@ -45,6 +45,7 @@ def use_book_style():
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": False,
+            "axes.labelpad": 1,
             "lines.linewidth": 2,
             "image.interpolation": "nearest",
             "legend.frameon": False,

@@ -69,7 +69,7 @@ def test_a_chapter_opened_alone_only_prints(monkeypatch, capsys):
     monkeypatch.delenv("BOOK_CHAPTER", raising=False)
     monkeypatch.delenv("BOOK_PROFILE", raising=False)
     experiments.claim("Two is less than one.", 2 < 1)
-    assert capsys.readouterr().out == "Two is less than one.: does not hold in this run\n"
+    assert capsys.readouterr().out == "does not hold in this run: Two is less than one.\n"
     assert experiments.load_claims("report") == {}
 
 
