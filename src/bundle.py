@@ -328,6 +328,7 @@ def bundle(folder, backend, gpu=False, python=None, platform_name=None, piece=25
     if backend not in install.BACKENDS:
         raise BookError(f"BACKEND is {backend}; the book knows {', '.join(install.BACKENDS)}.")
     platform_name = platform_name or this_platform()
+    platform_tags(platform_name)  # is it one?
     locks = install.locks(backend, gpu)
     wanted = needed(locks, python, platform_name, without)
     unknown = set(without) - install.pins(locks).keys()
