@@ -29,7 +29,7 @@ import found
 from fetch import WEIGHTS, fetch_photos, fetch_weights
 from found import CLASSES, check_weights
 from found import list_photos as list_photos  # for others
-from paths import PROJECT, BookError, decides_nothing, runs_folder, write_atomically
+from paths import PROJECT, BookError, decides_nothing, runs_folder, shown, write_atomically
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # decided by content, whatever the file is called
 MAX_PIXELS = 50_000_000  # larger images would take gigabytes of memory to decode
@@ -639,5 +639,5 @@ def stock(profile, image_size=150):
         "fingerprint": fingerprint(profile),  # anew: files may have been fetched
         "photos": [photos.source, photos.digest],
         "weights": digests,
-        "files": {name: path and os.path.relpath(path) for name, path in files.items()},
+        "files": {name: path and str(shown(path)) for name, path in files.items()},
     }

@@ -22,7 +22,7 @@ import yaml
 import chapters
 import execute
 import sanitise
-from paths import BOOK, BUILD, EDITION, PROJECT, BookError, runs_folder, say
+from paths import BOOK, BUILD, EDITION, PROJECT, BookError, runs_folder, say, shown
 
 AS_IT_RAN = "This page shows an earlier version of the chapter, text and numbers, as it ran at full size."
 NOT_RUN = "This chapter has not been run at full size yet: it is shown without results, and a dash stands for each number."
@@ -247,7 +247,7 @@ def html():
     for line in lacking + complaints[:10]:
         say(f"  {line}")
     if complaints:
-        say(f"  These and all other messages: {os.path.relpath(BUILD / 'edition' / 'html.log')}")
+        say(f"  These and all other messages: {shown(BUILD / 'edition' / 'html.log')}")
     return BUILD / "edition" / "html" / "index.html"
 
 
@@ -276,7 +276,7 @@ def build(profile):
         complaints = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Exception", line)]
         if MADE not in text or done.returncode and not lacking:
             what = "\n".join(complaints or text.splitlines()[-20:])
-            raise BookError(f"The pages could not be built without warnings:\n{what}\nAll of it: {os.path.relpath(log)}")
+            raise BookError(f"The pages could not be built without warnings:\n{what}\nAll of it: {shown(log)}")
         shutil.rmtree(old, ignore_errors=True)
         if html.exists():
             html.rename(old)

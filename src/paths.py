@@ -41,6 +41,12 @@ def write_atomically(path, content):
         raise BookError(f"Could not write {path}: {error.strerror or error}. Make room or permit writing, then run again.") from error
 
 
+def shown(path):
+    """A path as it is told to people: relative to the project where it lies below it."""
+    path = Path(path)
+    return path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
+
+
 def say(text):
     """Print to standard error; below Snakemake each line carries the mark ``$BOOK_RELAY``, so that it reaches the terminal."""
     mark = os.environ.get("BOOK_RELAY", "")

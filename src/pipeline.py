@@ -23,12 +23,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import assets
 import chapters
 import cluster
-from paths import BUILD, EDITION, PROJECT, BookError, runs_folder, say, write_atomically
+from paths import BUILD, EDITION, PROJECT, BookError, runs_folder, say, shown, write_atomically
 
 MARK = "» "  # begins the lines that are to be shown; Snakemake's own go to a log
 
@@ -45,15 +46,18 @@ def prepare(profile):
     found = assets.stock(profile, shared["image_size"])
     photos = assets.load_photos(profile, shared["image_size"])
     say(f"Photos:  {photos.source}" + (f"; {len(photos.left_out)} files left out" if photos.left_out else ""))
-    for name, reason in photos.left_out[:10]:
-        say(f"         left out: {name} ({reason})")
-    if len(photos.left_out) > 10:
-        listing = runs_folder() / profile / "left-out.txt"
-        write_atomically(listing, "".join(f"{name}\t{reason}\n" for name, reason in photos.left_out).encode())
-        say(f"         … and {len(photos.left_out) - 10} more, all of them in {os.path.relpath(listing)}")
+    remarks = [(name, f"left out: {reason}") for name, reason in photos.left_out] + [(name, f"used, but: {words}") for name, words in photos.warnings]
+    listing = runs_folder() / profile / "photos.txt"
+    write_atomically(listing, "".join(f"{name}\t{remark}\n" for name, remark in remarks).encode())  # of today, empty if there are none
+    for name, remark in remarks[:10]:
+        say(f"         {name} ({remark})")
+    if len(remarks) > 10:
+        say(f"         … and {len(remarks) - 10} more, all of them in {shown(listing)}")
     assets.split(photos, 0, shared["train_size"], shared["validation_size"], shared["test_size"])  # enough of them?
     for name, path in found["files"].items():
         say(f"Weights: {name.upper()} " + (f"from {path}" if path else "untrained"))
+    for path in assets.unused_weights() if profile != "test" else ():
+        say(f"         {shown(path)} is not used: its name is none of those that data/README.md lists")
     write_atomically(runs_folder() / profile / "data.json", json.dumps(found, indent=1).encode())
 
 
@@ -100,11 +104,19 @@ def book(profile, executor, target="all"):
     if failed:
         raise BookError(f"The book is not finished; what is finished is kept.\n{failed}")
     if target == "all" and EDITION.exists() and profile != "test":
-        print(f"\nThe edition, with the results at full size:  {os.path.relpath(BUILD / 'edition' / 'html' / 'index.html')}")
+        print(f"\nThe edition, with the results at full size:  {shown(BUILD / 'edition' / 'html' / 'index.html')}")
     if target == "all":
-        print(f"\nOpen {os.path.relpath(BUILD / profile / 'html' / 'index.html')} in a browser: your own run.")
+        print(f"\nOpen {shown(BUILD / profile / 'html' / 'index.html')} in a browser: your own run.")
     else:
-        print(f"Open {os.path.relpath(BUILD / 'edition' / 'html' / 'index.html')} in a browser.")
+        print(f"Open {shown(BUILD / 'edition' / 'html' / 'index.html')} in a browser.")
+
+
+def not_of_tomorrow(profile):
+    """Give finished work that carries a time to come, from a clock that was wrong, the time of now: Snakemake fails at outputs older than inputs."""
+    now = time.time()
+    for path in (runs_folder() / profile).glob("*/*"):
+        if path.stat().st_mtime > now:
+            os.utime(path)
 
 
 def show(line):
@@ -168,6 +180,8 @@ def main():
     if options.step in ("train", "execute") and not options.name:
         parser.error(f"{options.step} needs a name")
     try:
+        if options.step in ("train", "execute", "pages"):
+            not_of_tomorrow(options.profile)
         if options.step == "book":
             book(options.profile, options.executor)
         elif options.step == "html":

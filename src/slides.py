@@ -4,7 +4,6 @@ A deck is made from the built page, where numbers, captions and links are in pla
 "Predict first", the output of each code cell with the tag ``slide`` under the title of its section, and what to take away.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from bs4 import BeautifulSoup, SoupStrainer
 from nbconvert import SlidesExporter
 
 import chapters
-from paths import BOOK, BUILD
+from paths import BOOK, BUILD, shown
 
 PARTS = "article .admonition.tip, article .admonition.note, article .cell.tag_slide, article .admonition.important"
 
@@ -62,7 +61,7 @@ def main():
             decks = write_decks(html)
         except OSError as error:
             sys.exit(f"{error.filename}: {error.strerror}. The pages are not complete; build them with make book or make html.")
-        print(*(f"Open {os.path.relpath(deck)}" for deck in decks), sep="\n")
+        print(*(f"Open {shown(deck)}" for deck in decks), sep="\n")
 
 
 if __name__ == "__main__":
