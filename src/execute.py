@@ -51,7 +51,6 @@ def train(run, profile):
         reason = last.removeprefix("paths.BookError: ") if "BookError: " in last else trace
         died = f" It was ended by signal {-status}, perhaps for want of memory." if status < 0 else ""
         raise BookError(f"The experiment {run} of the chapter {experiment.chapter} failed.{died}\n{reason}\nAll of it: {log}")
-    outcomes.keep(outcomes.path_of(run, profile), profile)
     log.unlink()
     say(f"      {run} done in {time.monotonic() - started:.0f} s")
 
@@ -64,6 +63,7 @@ def compute(run, profile):
     experiment = chapters.all_experiments(profile)[run]
     helpers.setup(experiment.seed or 0)
     experiments.outcome_of(experiment, profile)
+    outcomes.keep(outcomes.path_of(run, profile), profile)
 
 
 def execute(chapter, profile):
