@@ -67,14 +67,10 @@ def without_folder(node):
     return node
 
 
-def chapters_by_page():
-    return {pages.docname_of(chapter): chapter for chapter in chapters.chapters()}
-
-
 @told
 def weave(app, docname, content):
     """Before a page is read: a chapter's becomes the woven notebook; numbers that are not there become dashes."""
-    profile, chapter = app.config["book_profile"], chapters_by_page().get(docname)
+    profile, chapter = app.config["book_profile"], pages.chapters_by_page().get(docname)
     app.env.mystnb_config = app.env.mystnb_config.copy(custom_formats=READER if chapter else {})
     if not chapter:
         content[0] = pages.with_dashes(content[0], docname, profile)
@@ -95,10 +91,16 @@ def weave(app, docname, content):
 @told
 def add_remark(app, doctree):
     """Below the title of a page that does not show a run of the chapter as it is: a line that says so."""
-    chapter = chapters_by_page().get(app.env.docname)
+    chapter = pages.chapters_by_page().get(app.env.docname)
     if chapter and (remark := pages.page(chapter, app.config["book_profile"]).remark):
         title = next(doctree.findall(nodes.title))
         title.parent.insert(title.parent.index(title) + 1, nodes.paragraph("", remark, classes=["remark"]))
+
+
+def write_in_parallel(app, env):
+    """All pages are read: they are written side by side. (Reading is left in order, as some extensions number things while they read.)"""
+    app.parallel = min(os.cpu_count() or 1, 4)
+    return []
 
 
 @told
@@ -132,5 +134,6 @@ def setup(app):
     app.connect("config-inited", configure, priority=100)  # before the contents are read
     app.connect("source-read", weave)
     app.connect("doctree-read", add_remark)
+    app.connect("env-updated", write_in_parallel)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -113,6 +113,7 @@ def page(chapter, profile):
     return Page(sanitise.clean(executed, chapter), AS_IT_RAN)
 
 
+@cache
 def remarks(profile):
     """``{remark: [chapters]}``: what a reader must know about chapters of the edition; {} if it is complete."""
     found = {}
@@ -151,7 +152,7 @@ def with_dashes(text, docname, profile):
     """
     if not remarks(profile):
         return text  # complete: what is missing is a slip, and the build says so
-    own = {docname_of(c): c for c in chapters.chapters()}
+    own = chapters_by_page()
 
     def filled(found):
         doc = found.groupdict().get("doc")
@@ -222,6 +223,12 @@ def ways_to_run(chapter, notebook):
 JUPYTER_BOOK = "import sys; from jupyter_book.cli.main import main; sys.argv[0] = 'jupyter-book'; main()"  # also where .venv has moved
 # What book_extension.py says for ``build`` to read: the beginning of a message to the reader, and that all is made.
 SORRY, MADE = "The pages cannot be built: ", "Pages, notebooks and slides are made."
+
+
+@cache
+def chapters_by_page():
+    """``{docname: chapter}``"""
+    return {docname_of(chapter): chapter for chapter in chapters.chapters()}
 
 
 def docname_of(chapter):

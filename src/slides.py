@@ -4,22 +4,25 @@ A deck is made from the built page, where numbers, captions and links are in pla
 "Predict first", the output of each code cell with the tag ``slide`` under the title of its section, and what to take away.
 """
 
+import re
 import sys
 from pathlib import Path
 
 import nbformat
-from bs4 import BeautifulSoup, SoupStrainer
+from bs4 import BeautifulSoup
 from nbconvert import SlidesExporter
 
 import chapters
 from paths import BOOK, BUILD, shown
 
 PARTS = "article .admonition.tip, article .admonition.note, article .cell.tag_slide, article .admonition.important"
+CODE = re.compile(r'(<div class="cell_input[^>]*>\s*<div class="highlight[^>]*><div class="highlight"><pre>).*?(?=</pre>)', re.S)  # no slide has it
 
 
 def slides_of(text, name):
     """The slides of a built page (its HTML and its file's name) as pieces of HTML, in order, and its title."""
-    soup = BeautifulSoup(text, "html.parser", parse_only=SoupStrainer("article"))
+    article = re.search(r"<article.*</article>", text, re.S)[0]
+    soup = BeautifulSoup(CODE.sub(r"\1", article), "html.parser")
     for mark in soup.select("a.headerlink"):
         mark.decompose()
     for link in soup.select("a[href^='#']"):
