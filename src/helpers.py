@@ -181,13 +181,13 @@ def frozen_maps(parts, network, scaling, layer, views=0, also=(), label="frozen 
     wanted = {0: [*rows["validation"], *rows["test"]], **{view: rows["train"] for view in range(1, views + 1)}}
     if not views:
         wanted[0] += rows["train"]
-    decides = [scaling, BACKEND, keras.config.dtype_policy().name, [(w.path, w.shape) for w in network.weights]]
+    decides = [scaling, BACKEND, keras.config.dtype_policy().name, [(w.path.split("/")[-2:], w.shape) for w in network.weights]]
     mark = hashlib.sha256(repr(decides).encode() + "".join(map(inspect.getsource, (scale, augmentation, frozen_maps, _view))).encode())
     for array in (*photos, *network.get_weights()):
         mark.update(np.ascontiguousarray(array))
     folder = runs_folder() / "cache" / "maps" / mark.hexdigest()[:16]
     layers = [network.get_layer(name) for name in dict.fromkeys((layer, *also))]
-    inside = keras.Model(network.input, [each.output for each in layers])
+    inside = keras.Model(network.inputs, [each.output for each in layers])
     inside.compile()
     with alone(folder):
         kept = {view: [_rows_on_disk(folder / f"{each.name}.{view}", len(photos), each.output.shape[1:]) for each in layers] for view in wanted}

@@ -15,6 +15,7 @@ import pytest
 
 import assets
 import helpers
+import outcomes
 from assets import BookError
 
 
@@ -91,24 +92,28 @@ def test_small_cnn_takes_bytes_and_scales_them():
     np.testing.assert_allclose(np.asarray(model(images)), np.asarray(x), atol=1e-6)
 
 
-def train_tiny(seed):
+def split_of(n, size, seed=0):
+    """A split of random pixels with ``n`` photos in each part."""
+    parts = [assets.Part(pixels(n, size, size, 3, seed=seed + i), (np.arange(n) % 2).astype(np.uint8), tuple(f"{i}.{j}" for j in range(n))) for i in range(3)]
+    return assets.Split(*parts, "0123")
+
+
+def train_tiny(seed, **options):
     keras.utils.set_random_seed(seed)
-    model = helpers.small_cnn(48, dropout=0.5)
+    model, parts = helpers.small_cnn(48, dropout=0.5), split_of(16, 48)
     model.compile("rmsprop", "binary_crossentropy", metrics=["accuracy"])
-    progress = helpers.Progress("tiny")
-    images, labels = pixels(16, 48, 48, 3), np.arange(16) % 2
     history = model.fit(
-        images, labels, batch_size=8, epochs=2, verbose=0, validation_data=(images, labels),
-        callbacks=[helpers.keep_best(), progress],
+        parts.train.images, parts.train.labels, batch_size=8, epochs=2, verbose=0,
+        validation_data=(parts.validation.images, parts.validation.labels), callbacks=[helpers.keep_best()],
     )  # fmt: skip
-    return model, helpers.outcome(model, history, progress, images)
+    return model, helpers.outcome(model, history, parts, **options)
 
 
 def test_same_seed_same_training():
-    (_, one), (_, same), (_, other) = train_tiny(1), train_tiny(1), train_tiny(2)
+    (_, one), (_, same), (_, other) = (train_tiny(seed, keep_weights=True) for seed in (1, 1, 2))
     for a, b in zip(one["weights"], same["weights"]):
         np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(one["probability"], same["probability"])
+    np.testing.assert_array_equal(one["test"]["probability"], same["test"]["probability"])
     assert any((a != b).any() for a, b in zip(one["weights"], other["weights"]))
 
 
@@ -116,12 +121,21 @@ def test_outcome_and_keep_best():
     model, result = train_tiny(3)
     assert result["epochs"] == 2 == len(result["history"]["loss"]) == len(result["history"]["val_accuracy"])
     assert result["best_epoch"] == int(np.argmax(result["history"]["val_accuracy"])) + 1
-    assert result["trainable_parameters"] == model.count_params()
-    assert result["probability"].shape == (16,) and result["probability"].dtype == np.float32
-    assert result["seconds"] > 0
-    accuracy = np.mean((result["probability"] > 0.5) == (np.arange(16) % 2 == 1))
+    assert result["trainable_parameters"] == model.count_params() and result["train_size"] == 16
+    assert "weights" not in result
+    part = result["validation"]
+    assert part["probability"].shape == (16,) and part["probability"].dtype == np.float32 and part["names"][0] == "1.0"
+    accuracy = np.mean((part["probability"] > 0.5) == (part["labels"] == 1))
     assert accuracy == pytest.approx(result["history"]["val_accuracy"][result["best_epoch"] - 1])  # the best epoch's weights
     json.dumps(result["history"])  # plain numbers
+
+
+def test_a_training_that_has_diverged_leaves_no_outcome():
+    model = helpers.small_cnn(48)
+    model.set_weights([w * np.nan for w in model.get_weights()])
+    history = type("History", (), {"history": {"loss": [0.7], "val_accuracy": [0.5]}})
+    with pytest.raises(BookError, match="has diverged"):
+        helpers.outcome(model, history, split_of(2, 48))
 
 
 def vgg_like(seed=0):
@@ -136,27 +150,79 @@ def vgg_like(seed=0):
     )
 
 
+def frozen(parts, views=0, scaling="unit", layer="block4_conv1", **options):
+    return helpers.frozen_maps(parts, vgg_like(), scaling, layer, views, **options)
+
+
 @pytest.mark.parametrize("scaling", ["unit", "vgg"])
-def test_feature_maps_equal_the_network(scaling):
-    network, images = vgg_like(), pixels(7, 16, 16, 3)
-    maps = helpers.feature_maps(network, images, scaling, batch_size=3)
-    expected = np.asarray(network(helpers.scale(images, scaling)))
-    assert maps.shape == (1, 7, 12, 12, 256) and maps.dtype == np.float16
-    np.testing.assert_allclose(maps[0].astype(np.float32), expected, rtol=2e-3, atol=np.abs(expected).max() * 1e-3)
+def test_frozen_maps_equal_the_network(scaling):
+    parts, network = split_of(7, 16), vgg_like()
+    maps = frozen(parts, scaling=scaling)
+    assert maps["train"].shape == (1, 7, 12, 12, 256) and maps["test"].shape == (7, 12, 12, 256)
+    for part, found in (("train", maps["train"][0]), ("validation", maps["validation"]), ("test", maps["test"])):
+        expected = np.asarray(network(helpers.scale(getattr(parts, part).images, scaling)))
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found.astype(np.float32), expected, rtol=2e-3, atol=np.abs(expected).max() * 1e-3)
 
 
-def test_feature_maps_of_views():
-    network, images = vgg_like(), pixels(5, 16, 16, 3)
-    one, same = (helpers.feature_maps(network, images, "unit", views=2, seed=4, batch_size=3) for _ in range(2))
-    assert one.shape == (2, 5, 12, 12, 256)
-    np.testing.assert_array_equal(one, same)
-    assert (one[0] != one[1]).any()
+def test_frozen_maps_are_computed_once(monkeypatch):
+    passed = []
+    whole = helpers.scale
+    monkeypatch.setattr(helpers, "scale", lambda images, scaling: passed.append(len(images)) or whole(images, scaling))
+    monkeypatch.setattr(helpers.inspect, "getsource", lambda function: function.__name__)
+    parts = split_of(5, 16)
+    one = frozen(parts, also=["block1_conv1"])
+    assert sum(passed) == 15
+    np.testing.assert_array_equal(frozen(parts)["train"], one["train"])
+    assert frozen(parts, layer="block1_conv1")["test"].shape == (5, 14, 14, 8)
+    assert sum(passed) == 15  # both layers came from one pass
+    swapped = assets.Split(parts.validation, parts.train, parts.test, "4567")  # another seed divides the same photos in another way
+    np.testing.assert_array_equal(frozen(swapped)["validation"], one["train"][0])
+    assert sum(passed) == 15
+    frozen(parts, views=2)
+    assert sum(passed) == 25
+    frozen(parts, scaling="vgg")
+    assert sum(passed) == 40
 
 
-def test_feature_maps_stay_finite_in_float16():
+def test_views_depend_on_no_seed_and_on_no_earlier_run(monkeypatch, tmp_path):
+    parts = split_of(30, 16)  # 90 photos: views are made fifty at a time
+    swapped = assets.Split(parts.validation, parts.train, parts.test, "4567")
+    first = frozen(parts, views=2)["train"]
+    assert first.shape[:2] == (2, 30) and (first[0] != first[1]).any()
+    second = frozen(swapped, views=2)["train"]
+    monkeypatch.setenv("BOOK_RUNS", str(tmp_path / "others"))
+    keras.utils.set_random_seed(9)
+    np.testing.assert_array_equal(frozen(swapped, views=2)["train"], second)
+    np.testing.assert_array_equal(frozen(parts, views=2)["train"], first)
+
+
+def test_a_pass_that_was_killed_goes_on_where_it_was(monkeypatch):
+    parts, whole, passed = split_of(40, 16), frozen(split_of(40, 16)), []
+    monkeypatch.setenv("BOOK_RUNS", os.environ["BOOK_RUNS"] + "-2")
+    network, scale = vgg_like(), helpers.scale
+
+    def killed(images, scaling):
+        if len(passed) == 1:
+            passed.append(0)
+            raise KeyboardInterrupt
+        passed.append(len(images))
+        return scale(images, scaling)
+
+    monkeypatch.setattr(helpers, "scale", killed)
+    monkeypatch.setattr(helpers.inspect, "getsource", lambda function: function.__name__)
+    with pytest.raises(KeyboardInterrupt):
+        helpers.frozen_maps(parts, network, "unit", "block4_conv1")
+    again = helpers.frozen_maps(parts, network, "unit", "block4_conv1")
+    assert passed == [50, 0, 50, 20]  # 120 photos, none of them twice
+    np.testing.assert_array_equal(again["train"], whole["train"])
+
+
+def test_frozen_maps_stay_finite_in_float16():
     network = vgg_like()
     network.layers[-1].set_weights([network.layers[-1].get_weights()[0] * 1e6, network.layers[-1].get_weights()[1]])
-    assert np.isfinite(helpers.feature_maps(network, pixels(2, 16, 16, 3), "vgg")).all()
+    maps = helpers.frozen_maps(split_of(2, 16), network, "vgg", "block4_conv1")
+    assert all(np.isfinite(part).all() for part in maps.values())
 
 
 def test_round_to_8_bits():
@@ -228,7 +294,7 @@ calls = []
 def helper(x):
     return {helper}
 
-@helpers.cached(data="{data}", uses=[helper])
+@helpers.cached
 def train(epochs, rate):
     """{docstring}"""
     calls.append(epochs)  # {comment}
@@ -245,7 +311,7 @@ def chapter(tmp_path):
         nonlocal count
         count += 1
         path = tmp_path / f"chapter{count}.py"
-        parts = {"helper": "x", "data": "photos", "docstring": "Train.", "comment": "note", "code": "helper(epochs) * rate"}
+        parts = {"helper": "x", "docstring": "Train.", "comment": "note", "code": "helper(epochs) * rate"}
         path.write_text(CHAPTER.format(**{**parts, **changes}))
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
@@ -271,22 +337,14 @@ def test_comments_docstrings_and_layout_repeat_nothing(chapter, changes):
     assert again.train(epochs=3, rate=2.0) == {"value": 6.0} and again.calls == []
 
 
-@pytest.mark.parametrize("changes", [{"data": "other photos"}, {"code": "epochs + rate"}, {"helper": "x + 1"}])
-def test_a_change_of_data_code_or_helper_repeats(chapter, changes):
+@pytest.mark.parametrize("changes", [{"code": "epochs + rate"}, {"helper": "x + 1"}])
+def test_a_change_of_code_or_helper_repeats(chapter, changes):
     chapter().train(epochs=3, rate=2.0)
     again = chapter(**changes)
     again.train(epochs=3, rate=2.0)
     assert again.calls == [3]
     first = chapter()
     assert first.train(epochs=3, rate=2.0) == {"value": 6.0} and first.calls == []  # what was kept is still there
-
-
-def test_another_number_format_repeats(chapter):
-    chapter().train(epochs=3, rate=2.0)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    again = chapter()
-    again.train(epochs=3, rate=2.0)
-    assert again.calls == [3]
 
 
 def test_a_damaged_cache_is_computed_again(chapter):
@@ -305,67 +363,50 @@ def test_a_failed_training_is_not_kept(chapter):
     assert module.calls == [3, 3]
 
 
-def test_code_of():
-    module_code = helpers.code_of(helpers.keep_best)
-    assert "EarlyStopping" in module_code and "A callback that ends" not in module_code
-    assert "#" not in helpers.code_of(helpers.setup) and helpers.code_of(helpers.setup).startswith("def setup(")
-
-    def nested(x):
-        """Words."""
-        return x  # a comment
-
-    assert helpers.code_of(nested) == "def nested(x):\n    return x"
-
-
 # --- records ---------------------------------------------------------------------------------------------------
 
 
-def test_a_training_that_has_diverged_is_not_recorded():
-    test = assets.Part(np.zeros((2, 1, 1, 3), np.uint8), np.array([0, 1], np.uint8), ("a", "b"))
-    with pytest.raises(BookError, match="training of small_cnn .seed 0. has diverged"):
-        helpers.save_record("training", "test", 0, test, {"small_cnn": {"probability": np.array([0.5, np.nan], np.float32)}})
-    assert not list(helpers.results_folder("test").glob("*"))
-
-
-def test_save_record():
+def test_save_records():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 40).astype(np.uint8)
-    names = tuple(f'cat "{i}", the first.jpg' for i in range(40))  # quotes and commas
-    test = assets.Part(np.zeros((40, 1, 1, 3), np.uint8), truth, names)
+    names = [f'cat "{i}", the first.jpg' for i in range(40)]  # quotes and commas
     probability = rng.random(40).astype(np.float32)
     probability[:3] = [0, 1, 0.5]
     history = {"loss": [0.7, 0.6], "val_accuracy": [0.5, 0.6]}
-    common = {"epochs": 2, "best_epoch": 2, "seconds": 1.5, "trainable_parameters": 7, "history": history, "train_size": 10}
-    outcomes = {"one": {"probability": probability, **common}, "two": {"probability": 1 - probability, **common}}
-    returned = helpers.save_record("training", "test", 3, test, outcomes, photos="drawn", split="abc")
+    common = {"epochs": 2, "best_epoch": 2, "trainable_parameters": 7, "history": history, "train_size": 10}
+    results = {"one": {3: {"test": {"names": names, "labels": truth, "probability": probability}, **common}}}
+    results["two"] = {3: {"test": {"names": names, "labels": truth, "probability": 1 - probability}, **common, "seconds": 0.5}}
+    for name in results:
+        outcomes.save(outcomes.path_of(f"{name}-seed3", "test"), results[name][3], {"key": "k", "seconds": 1.5, **helpers.provenance()})
+    returned = helpers.save_records("training", "test", results, weights={"vgg19": "none"})
 
     record = json.loads((helpers.results_folder("test") / "training-seed3.json").read_text(encoding="utf-8"))
-    assert record["experiments"] == returned and [e["name"] for e in returned] == ["one", "two"]
+    assert record["experiments"] == [returned["one"][3], returned["two"][3]]
     assert (record["chapter"], record["profile"], record["seed"]) == ("training", "test", 3)
     p = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
-    one = returned[0]
+    one = returned["one"][3]
     assert one["accuracy"] == np.mean((p > 0.5) == (truth == 1))
     assert one["loss"] == pytest.approx(-np.mean(np.where(truth == 1, np.log(p), np.log(1 - p))), rel=1e-12)
-    assert (one["train_size"], one["test_size"], one["epochs"], one["history"]) == (10, 40, 2, history)
+    assert (one["name"], one["train_size"], one["test_size"], one["epochs"], one["history"]) == ("one", 10, 40, 2, history)
+    assert one["seconds"] == 1.5 and returned["two"][3]["seconds"] == 0.5 and one["precision"] == "float32" and one["device"]
     provenance = record["provenance"]
-    assert provenance["photos"] == "drawn" and provenance["split"] == "abc" and provenance["precision"] == "float32"
-    assert provenance["versions"]["keras"] == keras.__version__ and provenance["device"]
+    assert "drawn" in provenance["photos"] and provenance["weights"] == {"vgg19": "none"} and provenance["versions"]["keras"] == keras.__version__
 
     with open(helpers.results_folder("test") / "training-seed3.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 80 and set(rows[0]) == {"experiment", "photo", "label", "probability"}
-    assert tuple(r["photo"] for r in rows[:40]) == names and {r["experiment"] for r in rows[40:]} == {"two"}
+    assert [r["photo"] for r in rows[:40]] == names and {r["experiment"] for r in rows[40:]} == {"two"}
     assert [int(r["label"]) for r in rows[:40]] == truth.tolist()
     np.testing.assert_allclose([float(r["probability"]) for r in rows[:40]], probability, atol=5e-7)
-
-    assert helpers.load_records("test") == [record]
 
 
 def test_save_result():
     helpers.save_result("vgg", "test", words="Größe 3×3", number=1.5)
     text = (helpers.results_folder("test") / "vgg.json").read_text(encoding="utf-8")
     assert "Größe 3×3" in text and json.loads(text) == {"profile": "test", "words": "Größe 3×3", "number": 1.5}
-    assert helpers.load_records("test") == []  # not a training chapter
+    assert helpers.load_records("vgg", "test") == [json.loads(text)]
+    with pytest.raises(BookError, match="training-seed0.json is missing: a chapter that this one reads has not been executed"):
+        helpers.load_records("*-seed*", "test")
 
 
 # --- progress --------------------------------------------------------------------------------------------------
