@@ -146,7 +146,7 @@ def test_jupyter_book_builds_the_edition(untouched):
     assert "announcement" not in (html / "index.html").read_text(encoding="utf-8").split("<article")[0].split("<body")[1]
     index = (html / "searchindex.js").read_text(encoding="utf-8")
     assert '"chapters/one"' in index and "book/" not in index.split('"envversion"')[0]
-    assert "reveal" not in (html / "index.html").read_text(encoding="utf-8")
+    assert "reveal/" not in (html / "index.html").read_text(encoding="utf-8")
     assert (html / "chapters" / "one.slides.html").exists() and not (html / "chapters" / "two.slides.html").exists()
     deck = (html / "chapters" / "one.slides.html").read_text(encoding="utf-8")
     assert "reveal.js" in deck and (html / "_static" / "reveal" / "reveal.js").exists()
