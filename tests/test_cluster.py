@@ -13,7 +13,7 @@ import pytest
 
 import cluster as jobs
 from conftest import copy_project
-from mini import mini
+from noting import noting_project
 
 pytestmark = pytest.mark.cluster
 HERE = Path(__file__).resolve().parent / "cluster"
@@ -54,7 +54,7 @@ def project(slurm, tmp_path):
     made = []
 
     def make(name="copy"):
-        copy = mini(tmp_path / name)
+        copy = noting_project(tmp_path / name)
         copy.environment = {**slurm, "EXECUTOR_OPTIONS": OPTIONS}
         made.append(copy)
         return copy

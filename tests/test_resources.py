@@ -7,7 +7,7 @@ import time
 import pytest
 
 import environment
-from mini import mini
+from noting import noting_project
 from paths import BookError
 
 
@@ -78,12 +78,11 @@ def overlap(one, other):
 
 
 def test_with_one_card_trainings_queue_and_other_chapters_run_beside_them(tmp_path):
-    copy = mini(tmp_path / "copy")
+    copy = noting_project(tmp_path / "copy")
     copy.environment = {"BOOK_GPUS": "1", "BOOK_MEMORY": "8"}
     copy.chapter("trained", first=dict(beside="plain"), second=dict(beside="plain"))
-    copy.chapter("plain")
-    done = copy.snakemake(copy.outcome("first-seed0"), copy.outcome("second-seed0"), copy.path / "runs/test/notebooks/plain.ipynb")
-    assert done.returncode == 0, done.stdout[-5000:]
+    copy.chapter("plain", beside=("first-seed0", "second-seed0"))
+    copy.snakemake("-p", copy.outcome("first-seed0"), copy.outcome("second-seed0"), copy.path / "runs/test/notebooks/plain.ipynb")
     spans = copy.spans()
     assert [spans[name][2] for name in ("first-seed0", "second-seed0", "plain")] == ["0", "0", ""]
     assert not overlap(spans["first-seed0"], spans["second-seed0"])
@@ -91,20 +90,18 @@ def test_with_one_card_trainings_queue_and_other_chapters_run_beside_them(tmp_pa
 
 
 def test_with_two_cards_two_trainings_run_and_each_sees_its_own(tmp_path):
-    copy = mini(tmp_path / "copy")
+    copy = noting_project(tmp_path / "copy")
     copy.environment = {"BOOK_GPUS": "2", "BOOK_MEMORY": "8"}
     copy.chapter("trained", first=dict(beside="second-seed0"), second=dict(beside="first-seed0"))
-    done = copy.snakemake(copy.outcome("first-seed0"), copy.outcome("second-seed0"))
-    assert done.returncode == 0, done.stdout[-5000:]
+    copy.snakemake("-p", copy.outcome("first-seed0"), copy.outcome("second-seed0"))
     first, second = copy.spans()["first-seed0"], copy.spans()["second-seed0"]
     assert overlap(first, second) and {first[2], second[2]} == {"0", "1"}
 
 
 def test_with_memory_for_one_nothing_runs_beside_it(tmp_path):
-    copy = mini(tmp_path / "copy")
+    copy = noting_project(tmp_path / "copy")
     copy.environment = {"BOOK_MEMORY": "2", "BOOK_GPUS": "0"}
     copy.chapter("trained", first={}, second={})
-    done = copy.snakemake(copy.outcome("first-seed0"), copy.outcome("second-seed0"))
-    assert done.returncode == 0, done.stdout[-5000:]
+    copy.snakemake("-p", copy.outcome("first-seed0"), copy.outcome("second-seed0"))
     first, second = copy.spans()["first-seed0"], copy.spans()["second-seed0"]
     assert not overlap(first, second) and first[2] == second[2] == ""

@@ -1,16 +1,20 @@
 """A book of few and quick pages, for tests of the whole path: its experiments write down when they ran and which cards they saw."""
 
 import json
-import os
-import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("edition", "runs", "_build", ".git", ".venv", "tests", ".snakemake", "__pycache__", "data/cats_vs_dogs", "data/weights")
+from conftest import Copy, copy_project
+
+HELPERS = '''"""What the chapters of this book share."""
+
+from experiments import run  # noqa: F401
+
+
+def setup(seed=0):
+    """Nothing to set up without a network."""
+'''
 
 HEADER = """---
 jupytext:
@@ -47,9 +51,10 @@ def note(what):
         file.write(json.dumps(what | about) + "\\n")
 
 
-def wait_for(name):
+def wait_for(*names):
     until = time.time() + 300
-    while name and time.time() < until and f'"name": "{{name}}", "event": "start"' not in open(os.environ["MINI_NOTES"]).read():
+    starts = [f'"name": "{{name}}", "event": "start"' for name in names if name]
+    while starts and time.time() < until and not any(start in open(os.environ["MINI_NOTES"]).read() for start in starts):
         time.sleep(0.1)
 
 
@@ -83,6 +88,7 @@ note(dict(name="{chapter}", event="end"))
 PLAIN = """
 ```{{code-cell}} ipython3
 note(dict(name="{chapter}", event="start"))
+wait_for(*{beside!r})
 time.sleep({seconds})
 note(dict(name="{chapter}", event="end"))
 ```
@@ -91,50 +97,45 @@ note(dict(name="{chapter}", event="end"))
 TOC = """format: jb-book
 root: book/index
 chapters:
-{chapters}- file: book/references
-"""
+{chapters}"""
 
 
 @dataclass
-class Mini:
+class Noting(Copy):
     """A copy of the project with chapters of its own. ``notes``: what experiments and chapters wrote down."""
 
-    path: Path
-    environment: dict = field(default_factory=dict)
+    chapters: list = field(default_factory=list)
 
-    def chapter(self, name, seconds=0, **experiments):
-        """Add a chapter that takes ``seconds``, and whose experiments take a dict of ``seconds``, ``fails``, ``seeds``, ``beside``
-        (what must have started before it ends)."""
+    @property
+    def notes(self):
+        return self.path.parent / f"{self.path.name}-notes.jsonl"
+
+    def chapter(self, name, seconds=0, beside=(), **experiments):
+        """Add a chapter that takes ``seconds``. Its experiments take a dict of ``seconds``, ``fails``, ``seeds`` and ``beside``, what must have
+        started before it ends; a chapter without experiments may have several of these, of which one must have started."""
         entries = ", ".join(f'"{e}": dict(function=train, name="{e}", **{given!r})' for e, given in experiments.items())
         text = HEADER.format(title=name.capitalize())
-        text += (TRAINING if experiments else PLAIN).format(chapter=name, seconds=seconds, experiments=f"{{{entries}}}")
+        text += (TRAINING if experiments else PLAIN).format(chapter=name, seconds=seconds, beside=beside, experiments=f"{{{entries}}}")
         (self.path / "book" / "chapters" / f"{name}.md").write_text(text)
         self.chapters.append(name)
         (self.path / "_toc.yml").write_text(TOC.format(chapters="".join(f"- file: book/chapters/{c}\n" for c in self.chapters)))
 
-    def __post_init__(self):
-        self.chapters, self.notes = [], self.path.parent / f"{self.path.name}-notes.jsonl"
-        (self.path / "book" / "index.md").write_text("# A book\n\n{cite:p}`LeCun1989`\n")
-
     def settings(self):
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("BOOK_", "PYTHON", "CUDA_")) and k != "KERAS_BACKEND"}
-        kept |= {"MINI_NOTES": str(self.notes), "PYTHONDONTWRITEBYTECODE": "1", "BOOK_DOWNLOAD": "0"} | self.environment
-        return {"cwd": self.path, "env": kept, "stdin": subprocess.DEVNULL, "text": True}
+        settings = super().settings()
+        for name in ("BOOK_GPUS", "BOOK_CARDS", "CUDA_VISIBLE_DEVICES"):
+            settings["env"] = {k: v for k, v in settings["env"].items() if k != name or k in self.environment}
+        settings["env"] |= {"MINI_NOTES": str(self.notes), "BOOK_DOWNLOAD": "0"}
+        return settings
 
     def command(self, *arguments):
         return [sys.executable, "src/pipeline.py", "book", "--profile", "test", *map(str, arguments)]
 
     def book(self, *arguments, timeout=300):
         """Run what `make book PROFILE=test` runs; returns the process, all that it said in ``stdout``."""
-        return subprocess.run(self.command(*arguments), timeout=timeout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.settings())
+        return subprocess.run(self.command(*arguments), timeout=timeout, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.settings())
 
     def start(self, *arguments, output=subprocess.DEVNULL, **options):
         return subprocess.Popen(self.command(*arguments), stdout=output, stderr=subprocess.STDOUT, **self.settings(), **options)
-
-    def snakemake(self, *arguments, timeout=300):
-        """Run Snakemake as people do who do not care for `make`."""
-        command = [sys.executable, "-m", "snakemake", "--config", "profile=test", "--cores", "2", *map(str, arguments)]
-        return subprocess.run(command, timeout=timeout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.settings())
 
     def outcome(self, run):
         return self.path / "runs" / "test" / "outcomes" / f"{run}.npz"
@@ -161,18 +162,17 @@ class Mini:
         return {name: names.count(name) for name in names}
 
 
-def mini(target):
-    """A copy of the project's files without chapters, edition and tests."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, capture_output=True, text=True
-    )
-    names = listing.stdout.split("\0") if listing.returncode == 0 else [str(p.relative_to(PROJECT)) for p in PROJECT.rglob("*")]
-    for name in names:
-        if name and (PROJECT / name).is_file() and not re.match(rf"({'|'.join(map(re.escape, LEFT_OUT))})/|book/chapters/", name):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT / name, target / name)
-    (target / "book" / "chapters").mkdir(exist_ok=True)
-    for profile in (target / "profiles").glob("*.yml"):  # what the real book's chapters are given
-        text = re.sub(r"(?ms)^(chapters|more_seeds):.*?(?=^\w|\Z)", "", profile.read_text())
-        profile.write_text(text)
-    return Mini(target)
+def noting_project(target):
+    """A copy of the project without its chapters and its edition; what its pages share needs no network library."""
+    copy = Noting(copy_project(target).path)
+    for folder in ("edition", "book/chapters"):
+        for path in sorted((target / folder).rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+    for page in (target / "book").glob("*.md"):
+        page.unlink()
+    (target / "book" / "index.md").write_text("# A book\n\nOf few pages.\n")
+    (target / "src" / "helpers.py").write_text(HELPERS)
+    for profile in (target / "profiles").glob("*.yml"):
+        profile.unlink()
+    (target / "profiles" / "test.yml").write_text("memory: 1.75\nshared: {seeds: [0], image_size: 16, train_size: 4, validation_size: 2, test_size: 2}\n")
+    return copy
