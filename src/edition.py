@@ -46,11 +46,11 @@ def promote(profile="report"):
         print(f"Not finished yet: {', '.join(missing)}.")
 
 
-def accuracies(folder):
-    """Test accuracies in a folder of records: a table with the columns experiment, seed, accuracy, test_size."""
+def accuracies(paths):
+    """Test accuracies in records: a table with the columns experiment, seed, accuracy, test_size."""
     rows = [
         {"experiment": e["name"], "seed": record["seed"], "accuracy": e["accuracy"], "test_size": e["test_size"]}
-        for record in (json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*-seed*.json")))
+        for record in (json.loads(p.read_text(encoding="utf-8")) for p in paths if p.exists())
         for e in record["experiments"]
     ]
     return pd.DataFrame(rows, columns=["experiment", "seed", "accuracy", "test_size"])
@@ -65,7 +65,9 @@ def compare(profile):
     Raises:
         BookError: the profile has no records.
     """
-    ours, theirs = accuracies(runs_folder() / profile / "results"), accuracies(EDITION / "results")
+    folder = runs_folder() / profile / "results"  # in it may be records of chapters that are gone
+    ours = accuracies(folder / f"{name}.json" for name in chapters.matching_records("*-seed*", profile))
+    theirs = accuracies(sorted((EDITION / "results").glob("*-seed*.json")))
     if ours.empty:
         raise BookError(f"The profile {profile} has no records of trainings yet. Run: make book PROFILE={profile}")
     print(f"{'experiment':34} {'this run':>9} {'seeds':>6}   {'edition':>8} {'from':>7} {'to':>7} {'seeds':>6}")
