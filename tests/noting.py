@@ -105,6 +105,7 @@ class Noting(Copy):
     """A copy of the project with chapters of its own. ``notes``: what experiments and chapters wrote down."""
 
     chapters: list = field(default_factory=list)
+    started: list = field(default_factory=list)  # processes
 
     @property
     def notes(self):
@@ -135,7 +136,8 @@ class Noting(Copy):
         return subprocess.run(self.command(*arguments), timeout=timeout, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self.settings())
 
     def start(self, *arguments, output=subprocess.DEVNULL, **options):
-        return subprocess.Popen(self.command(*arguments), stdout=output, stderr=subprocess.STDOUT, **self.settings(), **options)
+        self.started.append(subprocess.Popen(self.command(*arguments), stdout=output, stderr=subprocess.STDOUT, **self.settings(), **options))
+        return self.started[-1]
 
     def outcome(self, run):
         return self.path / "runs" / "test" / "outcomes" / f"{run}.npz"

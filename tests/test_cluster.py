@@ -60,6 +60,9 @@ def project(slurm, tmp_path):
         return copy
 
     yield make
+    for process in (process for copy in made for process in copy.started if process.poll() is None):
+        process.kill()  # of a test that failed
+        process.wait()
     left = [job for copy in made for job in left_of(copy)]
     if left:
         subprocess.run(["scancel", *(job["id"] for job in left)], env={**os.environ, **slurm}, timeout=60)
