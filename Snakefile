@@ -49,7 +49,7 @@ except BookError as error:
 MEMORY = int(SETTINGS["memory"] * 1024)
 if workflow.is_main_process:  # what all jobs together may take; --resources counts more
     given = dict(workflow.resource_settings.resources)
-    if GPUS and "gpu" not in given:
+    if HERE and GPUS and "gpu" not in given:
         workflow.register_resource("gpu", GPUS)
     if HERE and "mem_mb" not in given:
         workflow.register_resource("mem_mb", max(FREE, MEMORY))

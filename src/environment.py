@@ -74,14 +74,14 @@ def free_memory():
 
 
 def cards_wanted():
-    """BOOK_GPUS, the number of GPUs that a run may use at a time, or None if it is not set.
+    """BOOK_GPUS: how many GPUs of this machine a run may use; on a cluster each training asks for one unless it is 0. None if it is not set.
 
     Raises:
         BookError: it is not a number.
     """
     given = os.environ.get("BOOK_GPUS", "").strip()
     if given and not given.isdecimal():
-        raise BookError(f"BOOK_GPUS is {given!r}. It must be a number, how many GPUs a run may use at a time, or unset.")
+        raise BookError(f"BOOK_GPUS is {given!r}. It must be a number, how many GPUs a run may use (on a cluster: 1, each training asks for one), or unset.")
     return int(given) if given else None
 
 

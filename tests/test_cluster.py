@@ -122,7 +122,7 @@ def on_slurm(copy):
 
 def test_trainings_and_chapters_are_jobs_that_ask_for_what_they_need_and_see_their_card_only(project):
     copy = project()
-    copy.environment["BOOK_GPUS"] = "2"
+    copy.environment["BOOK_GPUS"] = "1"  # for each training
     with open(copy.path / "profiles" / "test.yml", "a") as file:
         file.write("\ncores: 2\n")
     copy.chapter("trained", first=dict(beside="second-seed0"), second=dict(beside="first-seed0"))
