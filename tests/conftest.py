@@ -46,10 +46,12 @@ def no_data(monkeypatch, tmp_path):
 
 
 class BookInOneProcess(LoadScopeScheduling):
-    """With ``--numprocesses 2`` the tests of the built book stay together, so that it is built once; all others spread."""
+    """With ``--numprocesses 2`` the tests of the built book stay together, so that it is built once, and so do those of a small one; others spread."""
 
     def _split_scope(self, nodeid):
-        return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py", "tests/test_commands.py")) else nodeid
+        if nodeid.startswith(("tests/test_commands.py", "tests/test_freshness.py")):
+            return nodeid.split("::")[0]
+        return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py")) else nodeid
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -271,6 +271,14 @@ def test_an_edit_of_prose_renders_and_executes_nothing(book):
         source.write_text(text, encoding="utf-8")  # the page keeps the sentence: to build once more would take a minute
 
 
+def test_jupyter_book_as_people_type_it_builds_the_edition(book):
+    done = book.run(Path(sys.executable).parent / "jupyter-book", "build", ".")
+    assert "build succeeded" in done.stdout
+    made = book.path / "_build" / "html"
+    complain([page for page in book.pages() if not (made / f"{page}.html").is_file()])
+    assert "A run of your own" not in (made / "index.html").read_text(encoding="utf-8")
+
+
 def test_running_a_chapter_twice_gives_the_same_file(book):
     path = book.path / "runs" / "test" / "notebooks" / "convolution.ipynb"
     once, record = path.read_bytes(), (book.results / "convolution.json").read_bytes()

@@ -310,14 +310,3 @@ def test_jupyterlab_opens_a_chapter_and_its_kernel_finds_the_modules(untouched, 
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
-
-
-# --- the whole book ----------------------------------------------------------------------------------------------
-
-
-def test_jupyter_book_builds_the_edition_of_the_whole_book(book):
-    done = typed(book, "jupyter-book", "build", ".")
-    book.environment = {}
-    assert "build succeeded" in done.stdout
-    made = {p.relative_to(book.path / "_build" / "html").as_posix() for p in (book.path / "_build" / "html").rglob("*.html")}
-    assert {f"{page}.html" for page in book.pages()} <= made
