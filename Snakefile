@@ -102,7 +102,8 @@ def everything(wildcards=None):
 
 
 onsuccess:
-    shutil.rmtree(outcomes.kept_folder(PROFILE), ignore_errors=True)
+    for folder in ("notebooks", "results"):
+        shutil.rmtree(outcomes.kept_folder(PROFILE) / folder, ignore_errors=True)
 
 
 localrules:

@@ -63,7 +63,6 @@ def compute(run, profile):
     experiment = chapters.all_experiments(profile)[run]
     helpers.setup(experiment.seed or 0)
     experiments.outcome_of(experiment, profile)
-    outcomes.keep(outcomes.path_of(run, profile), profile)
 
 
 def execute(chapter, profile):

@@ -69,6 +69,7 @@ def outcome_of(experiment, profile):
         about |= {"arguments": experiment.arguments, "data": experiment.data, "photos": data["photos"][0]}
         path = outcomes.path_of(experiment.run, profile)
         outcomes.save(path, result, {**about, "seconds": round(time.monotonic() - started, 1), **provenance()})
+        outcomes.keep(path, profile, key)
     return outcomes.load(path)[0]
 
 

@@ -79,12 +79,11 @@ def about(path):
 
 
 def find(run, key, profile):
-    """The file of the outcome with this key: the profile's own, else one that was kept or the edition's, which is copied; else None."""
+    """The file of the outcome with this key: the profile's own, else one computed before or the edition's, which is copied; else None."""
     own = path_of(run, profile)
     if about(own).get("key") == key:
         return own
-    for folder in (kept_folder(profile), EDITION):
-        other = folder / "outcomes" / f"{run}.npz"
+    for other in (kept_folder(profile) / "outcomes" / f"{run}.{key}.npz", EDITION / "outcomes" / f"{run}.npz"):
         if about(other).get("key") == key:
             write_atomically(own, other.read_bytes())
             return own
@@ -92,13 +91,17 @@ def find(run, key, profile):
 
 
 def kept_folder(profile):
-    """Where second names of finished files lie. Snakemake deletes the outputs of a job of which a kill left it in doubt, done or not."""
+    """Where second names of finished files lie. Snakemake deletes the outputs of a job before it runs, and of one that a kill left in doubt."""
     return runs_folder() / profile / "kept"
 
 
-def keep(path, profile):
-    """Give a finished file of ``runs/<profile>/`` a second name, under which Snakemake does not find it."""
+def keep(path, profile, key=None):
+    """Give a finished file of ``runs/<profile>/`` a second name, under which Snakemake does not find it.
+
+    With its ``key`` in the name an outcome stays there for good: an edit that is taken back costs nothing.
+    """
     second = kept_folder(profile) / path.relative_to(runs_folder() / profile)
+    second = second.with_name(f"{second.stem}.{key}{second.suffix}") if key else second
     part = second.with_name(f".{second.name}.{os.getpid()}.part")
     try:
         second.parent.mkdir(parents=True, exist_ok=True)

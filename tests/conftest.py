@@ -159,6 +159,7 @@ def mini_project(target):
     shutil.rmtree(book / "chapters")
     for path in [*book.glob("*.md"), *(target / "profiles").glob("*.yml")]:
         path.unlink()
+    shutil.copy(mini / "test.yml", target / "profiles" / "report.yml")
     places = {"toc.yml": target / "_toc.yml", "helpers.py": target / "src" / "helpers.py", "test.yml": target / "profiles" / "test.yml"}
     places |= {name: book / name for name in ("index.md", "about.md")}
     for path in mini.iterdir():
