@@ -92,7 +92,10 @@ def cancel_left_behind():
     found = 0
     if note.read_text() == "slurm":
         if not shutil.which("squeue"):
-            raise BookError(f"A run with EXECUTOR=slurm was killed, and its jobs may still write to {runs_folder()}. Run again where squeue is.")
+            raise BookError(
+                f"A run with EXECUTOR=slurm was killed, and its jobs may still write to {runs_folder()}. Run again where squeue is, which cancels "
+                f"them; or, if you know that there are none, delete {note}."
+            )
         deadline, seen, looks = time.monotonic() + PATIENCE, set(), 0
         while looks < 2:  # the second time for a job that was just being submitted
             left = _jobs()
