@@ -16,6 +16,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 import chapters
+import outcomes
 from conftest import PROJECT, copy_project
 
 GIVEN = {  # where a page names other files
@@ -320,6 +321,13 @@ def test_a_failing_chapter_is_named_and_the_others_are_kept(tmp_path):
     copy.build(check=False)  # the index may quote chapters that this book lacks; here the runs count
     assert sorted(p.name for p in written.glob("*")) == ["bad.ipynb", "good.ipynb"]
     assert (written / "good.ipynb").stat().st_mtime_ns == kept
+
+
+def test_no_chapter_has_trained_itself(book):
+    """What a page shows was found under the key that the pipeline computed from the source: it names the chapter, an open notebook does not."""
+    found = {path.stem: outcomes.about(path) for path in (book.path / "runs" / "test" / "outcomes").glob("*.npz")}
+    assert set(chapters.all_experiments("test")) <= set(found)
+    assert [run for run, about in found.items() if not about.get("chapter")] == []
 
 
 def test_the_code_is_tidy():
