@@ -30,8 +30,11 @@ NOTE = VENV / "book.json"
 WHEELS = PROJECT / "wheels"  # there after `make bundle` was unpacked
 OLDEST, NEWEST = (3, 11), (3, 13)
 
-# The lowest versions count only where SYSTEM_PACKAGES=1 takes what a machine has; the locks have the newest.
+# What a machine may bring where SYSTEM_PACKAGES=1 asks for it; and the newest that the locks take.
 BACKENDS = {"tensorflow": "tensorflow>=2.18", "jax": "jax>=0.5", "torch": "torch>=2.5"}
+# From 0.11 on JAX answers not-a-number on a CPU where convolutions in bfloat16 follow each other (seen with 0.11.2 and
+# 0.12.0.1, not with 0.10.2; XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= mends it there).
+NEWEST_THAT_WORKS = {"jax": "<0.11"}
 # Cards of today need CUDA 12.8 or newer. TensorFlow's newest release brings 12.9, JAX 13; PyPI's torch has CUDA 13 in it.
 GPU = {"tensorflow": "tensorflow[and-cuda]", "jax": "jax[cuda13]"}
 SIZES = {"tensorflow": "1.5 GB", "jax": "1 GB", "torch": "1.5 GB, on Linux 6 GB with CUDA"}
@@ -297,8 +300,9 @@ def lock():
     compile_ = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--custom-compile-command", "make requirements"]
     book = (PROJECT / "requirements.in").read_text(encoding="utf-8")
     wanted = {"requirements.txt": book}
-    wanted |= {f"requirements-{name}.txt": line for name, line in BACKENDS.items()}
-    wanted |= {f"requirements-gpu-{name}.txt": line for name, line in GPU.items()}
+    limited = {name: f"{name}{NEWEST_THAT_WORKS[name]}" if name in NEWEST_THAT_WORKS else name for name in BACKENDS}
+    wanted |= {f"requirements-{name}.txt": line for name, line in limited.items()}
+    wanted |= {f"requirements-gpu-{name}.txt": f"{line}\n{limited[name]}" for name, line in GPU.items()}
     wanted["requirements-test.txt"] = (PROJECT / "requirements-test.in").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         everything = Path(folder) / "everything.txt"
