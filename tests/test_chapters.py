@@ -2,9 +2,9 @@
 
 import pytest
 import yaml
-from conftest import PROJECT
 
 import chapters
+from conftest import PROJECT
 from paths import BookError
 
 HEAD = """---

@@ -6,14 +6,14 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT, copy_project, mini_project
-from test_freshness import done, text_of
 
 import chapters
 import edition
 import execute
 import outcomes
+from conftest import PROJECT, copy_project, mini_project
 from paths import BookError, write_atomically
+from test_freshness import done, text_of
 
 EDITION = PROJECT / "edition"
 COMPLETE = (EDITION / "outcomes").is_dir()  # the first edition's runs had no outcomes; the next full run replaces them

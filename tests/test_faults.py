@@ -1,4 +1,4 @@
-"""Hard knocks: poor surroundings, models that bring code, killed runs. The long ones: `make test-faults`."""
+"""Hard knocks: poor surroundings, files that could bring code, killed runs. The long ones: `make test-faults`."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from conftest import PROJECT, copy_project
+from conftest import PROJECT, copy_project, mini_project
 
 # --- surroundings ----------------------------------------------------------------------------------------------
 
@@ -25,19 +25,54 @@ def build(copy, **environment):
     return done.returncode, done.stdout
 
 
-def one_chapter(copy):
-    """Leave the introduction alone in the book, so that a run takes seconds."""
-    (copy.path / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n- file: chapters/introduction\n- file: references\n")
-    (copy.path / "book" / "index.md").write_text("# A book\n\n{cite:p}`LeCun1989`\n")
-    text = (copy.path / "book" / "chapters" / "introduction.md").read_text()
-    (copy.path / "book" / "chapters" / "introduction.md").write_text(re.sub(r"\{(ref|numref|term)\}`[^`]*`", "a page", text))
-    return copy
+def notebooks(copy):
+    return {p.name: p.read_text(encoding="utf-8") for p in sorted((copy.path / "runs" / "test" / "notebooks").glob("*.ipynb"))}
 
 
-def test_a_path_with_spaces_and_chinese_characters_and_no_home(tmp_path):
-    copy = one_chapter(copy_project(tmp_path / "猫和狗 café"))
-    status, output = build(copy, LANG="C.UTF-8", HOME=None)
-    assert status == 0 and "Open _build" in output, output[-3000:]
+def hostile_home(folder):
+    """A home with settings of IPython, Jupyter, Keras, matplotlib and Snakemake that people have, and a kernel of their own."""
+    files = {
+        ".ipython/profile_default/ipython_kernel_config.py": "c.InteractiveShell.ast_node_interactivity = 'all'\nc.InteractiveShellApp.exec_lines = ['print(1)']\n"
+        "c.InlineBackend.figure_formats = {'svg'}\nc.InteractiveShell.pdb = True\n",
+        ".ipython/profile_default/startup/00.py": "print('startup')\nimport matplotlib\nmatplotlib.use('Agg')\n",
+        ".jupyter/jupyter_config.py": "raise SystemExit('jupyter')\n",
+        ".keras/keras.json": '{"backend": "theano", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 1.0}',
+        ".config/matplotlib/matplotlibrc": "backend: Agg\nsavefig.dpi: 10\nlines.linewidth: 30\n",
+        ".config/snakemake/default/config.yaml": "cores: none\n",
+        ".local/share/jupyter/kernels/python3/kernel.json": '{"argv": ["/nowhere/python"], "display_name": "dead", "language": "python"}',
+        "foreign/numpy/__init__.py": "raise ImportError('a foreign NumPy')\n",
+        "foreign/sitecustomize.py": "import sys\nsys.stderr.write('sitecustomize\\n')\n",
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return {
+        "HOME": str(folder), "MPLBACKEND": "Agg", "MATPLOTLIBRC": str(folder), "IPYTHONDIR": str(folder / ".ipython"), "PYTHONSTARTUP": "/nowhere",
+        "PYTHONPATH": str(folder / "foreign"), "JUPYTER_CONFIG_DIR": str(folder / ".jupyter"), "JUPYTER_PATH": str(folder / ".local/share/jupyter"),
+        "KERAS_HOME": str(folder / ".keras"), "SNAKEMAKE_PROFILE": "slurm", "LC_ALL": "de_DE.ISO-8859-1", "LANG": "de_DE.ISO-8859-1", "PYTHONIOENCODING": "latin-1",
+        "TF_USE_LEGACY_KERAS": "1", "PIP_USER": "1", "GIT_DIR": "/nowhere", "JUPYTER_PREFER_ENV_PATH": "0", "PYTHONWARNINGS": "error", "COLUMNS": "20",
+    }  # fmt: skip
+
+
+def test_no_personal_setting_reaches_a_run(tmp_path):
+    """Nor a path with spaces and Chinese characters, nor a home that cannot be written to."""
+    plain, personal = mini_project(tmp_path / "plain"), mini_project(tmp_path / "猫和狗 café")
+    assert build(plain, LC_ALL="C.UTF-8", HOME="/proc")[0] == 0  # nobody can write there
+    status, output = build(personal, **hostile_home(tmp_path / "home"))
+    assert status == 0 and "Open _build" in output and output.count("sitecustomize") <= 1, output[-3000:]  # once: before it starts anew
+    assert notebooks(personal) == notebooks(plain) and len(notebooks(plain)) == 3
+
+
+def test_the_clean_environment(monkeypatch):
+    import environment
+
+    for name, value in {"MPLBACKEND": "Agg", "PYTHONPATH": "/x", "KERAS_BACKEND": "jax", "BOOK_DATA": "/d", "CUDA_VISIBLE_DEVICES": "1", "XLA_FLAGS": "a"}.items():
+        monkeypatch.setenv(name, value)
+    made = environment.clean()
+    assert "MPLBACKEND" not in made and made["PYTHONPATH"] == str(PROJECT / "src")
+    assert (made["KERAS_BACKEND"], made["BOOK_DATA"], made["CUDA_VISIBLE_DEVICES"], made["XLA_FLAGS"]) == ("jax", "/d", "1", "a")
+    own = [made[name] for name in ("IPYTHONDIR", "MPLCONFIGDIR", "KERAS_HOME", "XDG_CACHE_HOME", "JUPYTER_CONFIG_DIR")]
+    assert all(Path(path).is_relative_to(os.environ["BOOK_RUNS"]) for path in own)
 
 
 def test_a_full_disk_is_one_message_and_the_run_goes_on_once_there_is_room(tmp_path):
@@ -46,7 +81,7 @@ def test_a_full_disk_is_one_message_and_the_run_goes_on_once_there_is_room(tmp_p
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("only root may mount a small disk")
     try:
-        copy = one_chapter(copy_project(tmp_path / "copy"))
+        copy = mini_project(tmp_path / "copy")
         status, output = build(copy, BOOK_RUNS=str(disk))
         assert status == 1 and re.search("No space left|Make room", output) and "Traceback" not in output, output[-3000:]
         subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
@@ -57,7 +92,7 @@ def test_a_full_disk_is_one_message_and_the_run_goes_on_once_there_is_room(tmp_p
 
 
 def test_a_read_only_checkout_is_one_message(tmp_path):
-    copy = one_chapter(copy_project(tmp_path / "copy"))
+    copy = mini_project(tmp_path / "copy")
     if subprocess.run(["mount", "--bind", "-o", "ro", copy.path, copy.path], capture_output=True).returncode:
         pytest.skip("only root may mount a folder read-only")
     try:
@@ -71,8 +106,7 @@ def test_a_read_only_checkout_is_one_message(tmp_path):
 
 
 def test_a_backend_that_is_not_installed_is_named(tmp_path):
-    copy = one_chapter(copy_project(tmp_path / "copy"))
-    status, output = build(copy, KERAS_BACKEND="theano")
+    status, output = build(mini_project(tmp_path / "copy"), KERAS_BACKEND="theano")
     assert status == 1 and "theano" in output and "Traceback" not in output and len(output) < 1500, output
 
 
@@ -91,21 +125,10 @@ def test_an_old_python_is_told_which_ones_will_do(tmp_path):
 # --- security --------------------------------------------------------------------------------------------------
 
 
-def test_a_model_that_brings_code_is_not_loaded(tmp_path):
-    import keras
-
-    import helpers
-
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x + 1)])
-    model.save(helpers.results_folder("test") / "evil-seed0.keras")
-    with pytest.raises(ValueError, match="(?i)lambda|unsafe"):
-        helpers.load_model("evil", "test", seed=0)
-
-
 def test_nothing_in_the_project_unpickles_what_it_did_not_write():
-    """The trainings' store (joblib) lies in runs/, which a run itself writes; edition/ holds no pickle."""
+    """What joblib keeps lies in runs/, which a run itself writes; outcomes and the rest of edition/ hold no pickle."""
     names = [p.name for p in (PROJECT / "edition").rglob("*") if p.is_file()] if (PROJECT / "edition").exists() else []
-    assert all(name.endswith((".json", ".csv", ".ipynb", ".keras", ".webp")) for name in names), names
+    assert all(name.endswith((".json", ".csv", ".ipynb", ".npz", ".keras", ".webp")) for name in names), names
     sources = "\n".join(p.read_text(encoding="utf-8") for p in [*PROJECT.glob("src/*.py"), *PROJECT.glob("book/chapters/*.md")])
     assert "import pickle" not in sources and "allow_pickle=True" not in sources and "safe_mode=False" not in sources
 

@@ -10,6 +10,7 @@ import shutil
 import time
 
 import pytest
+
 from conftest import mini_project
 
 SEEDS = {"alpha_trained-seed0", "alpha_trained-seed1"}

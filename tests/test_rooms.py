@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+
 from conftest import PROJECT
 
 MODULES = {path.stem: path for path in sorted((PROJECT / "src").glob("*.py"))}
