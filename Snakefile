@@ -40,9 +40,8 @@ try:
     FREE = int(environment.free_memory() * 1024)
     CHAPTERS = chapters.chapters()
     RUNS_OF_EXPERIMENTS = list(chapters.all_experiments(PROFILE))
-    for c in CHAPTERS:
-        chapters.needs(c, PROFILE)
-        chapters.experiments_read(c, PROFILE)
+    if workflow.is_main_process:
+        chapters.check(PROFILE)
 except BookError as error:
     raise WorkflowError(str(error))
 
@@ -136,6 +135,7 @@ rule experiment:
         RUNS + "/outcomes/{run}.npz",
     params:
         key=lambda w: key(lambda d: chapters.outcome_key(chapters.all_experiments(PROFILE)[w.run], d)),
+        chapter=lambda w: chapters.all_experiments(PROFILE)[w.run].chapter,
     wildcard_constraints:
         run="[a-z0-9_]+(-seed[0-9]+)?",
     log:
@@ -148,7 +148,7 @@ rule experiment:
     message:
         "{wildcards.run}"
     shell:
-        "{CALL} train {wildcards.run} --profile {PROFILE}" + SAID
+        "{CALL} train {wildcards.run} --chapter {params.chapter} --profile {PROFILE}" + SAID
 
 
 rule chapter:

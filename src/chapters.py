@@ -563,7 +563,8 @@ def chapter_key(chapter, profile, data, chain=()):
     taken = [_code_of_chapter(other) for other in _named(chapter)["definitions"]]  # a solution and its chapter
     for _, more in taken:
         used = used | more
-    experiments = [outcome_key(all_experiments(profile)[run], data) for run in runs_needed(chapter, profile)]
+    experiments = [outcome_key(e, data) for e in experiments_of(chapter, profile)]
+    experiments += [outcome_key(all_experiments(profile)[run], data) for run in experiments_read(chapter, profile)]
     if experiments:
         used = {**used, **closure({PHOTOS}, chapter_module(chapter))}
     return digest(
@@ -576,3 +577,16 @@ def chapter_key(chapter, profile, data, chain=()):
 def runs_needed(chapter, profile):
     """The runs of experiments whose outcomes a chapter shows: its own, and those that it reads."""
     return [e.run for e in experiments_of(chapter, profile)] + experiments_read(chapter, profile)
+
+
+def check(profile):
+    """Read all chapters, so that what does not fit is told before anything runs.
+
+    Raises:
+        BookError: the first thing that does not fit.
+    """
+    nothing = {"photos": ["", ""], "weights": {}}
+    for experiment in all_experiments(profile).values():
+        outcome_key(experiment, nothing)
+    for chapter in chapters():
+        chapter_key(chapter, profile, nothing)

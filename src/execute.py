@@ -16,14 +16,13 @@ from paths import EDITION, PROJECT, BookError, runs_folder, say, write_atomicall
 PROGRESS = re.compile(r"    \S.*: \d+ of \d+ \w+")  # a line of helpers.Progress
 
 
-def train(run, profile):
-    """Compute one experiment with one seed, such as ``small_cnn-seed0``, unless its outcome is found in ``runs/`` or ``edition/``.
+def train(experiment, profile):
+    """Compute a ``chapters.Experiment``, one experiment with one seed, unless its outcome is found in ``runs/`` or ``edition/``.
 
     Raises:
         BookError: it failed; its messages are in the log that is named.
     """
-    experiment = chapters.all_experiments(profile)[run]
-    key = chapters.outcome_key(experiment, chapters.found_data(profile))
+    run, key = experiment.run, chapters.outcome_key(experiment, chapters.found_data(profile))
     if outcomes.find(run, key, profile):
         return
     say(f"  {run} …")
@@ -32,7 +31,7 @@ def train(run, profile):
     log.parent.mkdir(parents=True, exist_ok=True)
     os.environ["BOOK_DOWNLOAD"] = "0"  # what can be fetched was fetched by prepare
     with environment.one_card(True):
-        code = f"import sys, execute; execute.compute({run!r}, {profile!r})"
+        code = f"import sys, execute; execute.compute({experiment.chapter!r}, {run!r}, {profile!r})"
         with open(log, "w", encoding="utf-8") as file:
             process = subprocess.Popen(
                 [sys.executable, "-c", code], cwd=PROJECT, text=True, stdout=file, stderr=subprocess.PIPE, preexec_fn=environment.die_with_parent
@@ -55,12 +54,12 @@ def train(run, profile):
     say(f"      {run} done in {time.monotonic() - started:.0f} s")
 
 
-def compute(run, profile):
+def compute(chapter, run, profile):
     """Compute an experiment in this process; ``train`` starts one of its own for it, so that a crash is told."""
     import experiments
     import helpers
 
-    experiment = chapters.all_experiments(profile)[run]
+    experiment = next(e for e in chapters.experiments_of(chapter, profile) if e.run == run)
     helpers.setup(experiment.seed or 0)
     experiments.outcome_of(experiment, profile)
 

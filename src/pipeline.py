@@ -69,7 +69,7 @@ def book(profile, executor, target="all"):
     """
     from joblib import cpu_count
 
-    chapters.load_profile(profile)  # a word about a wrong name now
+    chapters.check(profile)  # a word about a slip now
     folder = runs_folder()
     (folder / profile).mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
@@ -114,8 +114,9 @@ def book(profile, executor, target="all"):
 def not_of_tomorrow(profile):
     """Give finished work that carries a time to come, from a clock that was wrong, the time of now: Snakemake fails at outputs older than inputs."""
     now = time.time()
-    for path in (runs_folder() / profile).glob("*/*"):
-        if path.stat().st_mtime > now:
+    folder = runs_folder() / profile
+    for path in [*folder.glob("*.json"), *folder.glob("*/*")]:
+        if path.is_file() and path.stat().st_mtime > now:
             os.utime(path)
 
 
@@ -167,10 +168,17 @@ def snakemake(command, log):
     return f"All messages: {log}" if shown else "".join(log.read_text(encoding="utf-8").splitlines(True)[-15:])
 
 
+def known(name, names):
+    if name not in names:
+        raise BookError(f"There is no {name!r}. There are: {', '.join(names)}.")
+    return name
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="`make help` lists the same by what one wants.")
     parser.add_argument("step", choices=("book", "prepare", "train", "execute", "pages", "html", "edition-pages", "promote", "compare"))
     parser.add_argument("name", nargs="?", help="for execute: a chapter; for train: an experiment and its seed, such as small_cnn-seed0")
+    parser.add_argument("--chapter", help="for train: the chapter that has the experiment; then no other is read")
     parser.add_argument("--profile", default="quick", help="a file of profiles/ (default: quick)")
     parser.add_argument("--executor", default="local", help="local (the default), or a Snakemake executor that is installed, such as slurm")
     parser.add_argument("--jobs", help="how many jobs the cluster is given at a time (default: $JOBS, or 20)")
@@ -192,10 +200,12 @@ def main():
             import execute
 
             environment.die_with_parent()
-            known = chapters.chapters() if options.step == "execute" else chapters.all_experiments(options.profile)
-            if options.name not in known:
-                raise BookError(f"There is no {options.name!r}. There are: {', '.join(known)}.")
-            {"train": execute.train, "execute": execute.execute}[options.step](options.name, options.profile)
+            if options.step == "execute":
+                execute.execute(known(options.name, chapters.chapters()), options.profile)
+            else:
+                there = chapters.experiments_of(options.chapter, options.profile) if options.chapter else chapters.all_experiments(options.profile).values()
+                there = {experiment.run: experiment for experiment in there}
+                execute.train(there[known(options.name, there)], options.profile)
         elif options.step in ("pages", "edition-pages"):
             import pages
 
