@@ -20,6 +20,7 @@ import keras  # noqa: I001 (names in rows)
 import numpy as np
 
 import assets
+from augment import RandomWarp, ReportRMSprop  # noqa: F401 (for chapters)
 from experiments import (  # noqa: F401 (for chapters)
     cached, claim, load_claims, load_outcomes, load_records, needs, results_folder, run, save_records, save_result,
 )  # fmt: skip
@@ -82,23 +83,28 @@ def small_cnn(image_size, dropout=0.0):
     )
 
 
-def augmentation(seed=0):
-    """The report's random transformations, as layers that act in training only.
+AUGMENTATIONS = {  # the report's five changes, as settings of RandomWarp
+    "horizontal flip": {"flip": True},
+    "rotation": {"rotation": 40},  # degrees, both ways
+    "translation": {"shift": 0.2},  # share of height and of width
+    "shear": {"shear": 0.2},
+    "zoom": {"zoom": 0.2},
+}
+
+
+def augmentation(seed=0, kinds=tuple(AUGMENTATIONS)):
+    """The report's random changes as one layer that acts in training only: one affine warp and a flip, see ``RandomWarp``.
 
     Rotation by up to 40°, translation by up to 20 % of each side, shear by up to 20 %, zoom by up to 20 %, horizontal flip. What
     comes into view at the border repeats the nearest pixels. Images keep their shape and their range 0–255.
+
+    Args:
+        kinds: which of them, names of ``AUGMENTATIONS``.
     """
-    layers, border = keras.layers, {"fill_mode": "nearest", "dtype": "float32"}
-    return keras.Sequential(
-        [
-            layers.RandomFlip("horizontal", seed=seed, dtype="float32"),
-            layers.RandomRotation(40 / 360, seed=seed + 1, **border),
-            layers.RandomTranslation(0.2, 0.2, seed=seed + 2, **border),
-            layers.RandomShear(0.2, 0.2, seed=seed + 3, **border),
-            layers.RandomZoom(0.2, seed=seed + 4, **border),
-        ],
-        name="augmentation",
-    )
+    settings = {"flip": False, "rotation": 0, "shift": 0, "shear": 0, "zoom": 0}
+    for kind in kinds:
+        settings |= AUGMENTATIONS[kind]
+    return RandomWarp(**settings, seed=seed, name="augmentation")
 
 
 def vgg(name, profile, image_size):
