@@ -24,6 +24,7 @@ from functools import cache, lru_cache
 
 import yaml
 
+from machine import backend
 from paths import PROJECT, BookError, decides_nothing, runs_folder
 
 # --- profiles and the table of contents ------------------------------------------------------------------------
@@ -569,7 +570,7 @@ def chapter_key(chapter, profile, data, chain=()):
         used = {**used, **closure({PHOTOS}, chapter_module(chapter))}
     return digest(
         cells, [code for code, _ in taken], _code(used), parameters_for(chapter, profile), _data_used(used, data),
-        os.environ.get("KERAS_BACKEND", "tensorflow") if used else None, experiments,
+        backend() if used else None, experiments,
         [chapter_key(other, profile, data, (*chain, chapter)) for other in needs(chapter, profile)],
     )  # fmt: skip
 

@@ -13,7 +13,9 @@ import sys
 import time
 from contextlib import contextmanager
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # Keras reads these when it is imported
+from machine import backend
+
+os.environ.setdefault("KERAS_BACKEND", backend())  # Keras reads these when it is imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras  # noqa: I001 (names in rows)

@@ -12,8 +12,9 @@ from paths import decides_nothing
 
 @decides_nothing
 def backend():
-    """Name of Keras's backend: "tensorflow", "jax" or "torch"."""
-    return os.environ.get("KERAS_BACKEND", "tensorflow")
+    """Name of Keras's backend: "tensorflow", "jax" or "torch". Without KERAS_BACKEND it is the one for which .venv was made."""
+    made_for = Path(sys.prefix) / "backend"
+    return os.environ.get("KERAS_BACKEND") or (made_for.read_text().strip() if made_for.is_file() else "tensorflow")
 
 
 @decides_nothing
@@ -53,7 +54,11 @@ BEFORE_BFLOAT16 = ("Tesla", "NVIDIA GeForce GTX", "NVIDIA GeForce RTX 20", "NVID
 @decides_nothing
 def has_bfloat16():
     """Whether the GPU, or without one the processor, multiplies bfloat16 numbers in hardware."""
-    return processor()[1] if accelerator() is None else not accelerator().startswith(BEFORE_BFLOAT16)
+    if accelerator() is not None:
+        return not accelerator().startswith(BEFORE_BFLOAT16)
+    if backend() == "jax" and tuple(int(n) for n in version("jax").split(".")[:2]) >= (0, 11):
+        return False  # on a CPU it answers not-a-number where convolutions in bfloat16 follow each other
+    return processor()[1]
 
 
 @decides_nothing

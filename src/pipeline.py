@@ -29,6 +29,7 @@ from contextlib import suppress
 import assets
 import chapters
 import cluster
+from machine import backend
 from paths import BUILD, EDITION, PROJECT, BookError, runs_folder, say, shown, write_atomically
 
 MARK = "» "  # begins the lines that are to be shown; Snakemake's own go to a log
@@ -36,11 +37,10 @@ MARK = "» "  # begins the lines that are to be shown; Snakemake's own go to a l
 
 def prepare(profile):
     """Find, fetch and decode what the chapters need, say what was found, and write it to ``runs/<profile>/data.json``."""
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if importlib.util.find_spec(backend) is None:
+    if importlib.util.find_spec(backend()) is None:
         raise BookError(
-            f"KERAS_BACKEND is {backend}, and this package is not installed in {sys.prefix}.\n"
-            f"Install it there (requirements-gpu.txt for a GPU; {sys.executable} -m pip install {backend} for a CPU), or unset it."
+            f"KERAS_BACKEND is {backend()}, and this package is not installed in {sys.prefix}.\n"
+            "Install a backend with make install BACKEND=tensorflow, jax or torch (and GPU=1 with a card), or unset KERAS_BACKEND."
         )
     shared = chapters.load_profile(profile)["shared"]
     found = assets.stock(profile, shared["image_size"])
@@ -176,7 +176,7 @@ def known(name, names):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="`make help` lists the same by what one wants.")
-    parser.add_argument("step", choices=("book", "prepare", "train", "execute", "pages", "html", "edition-pages", "promote", "compare"))
+    parser.add_argument("step", choices=("book", "prepare", "train", "execute", "pages", "html", "edition-pages", "slides", "promote", "compare"))
     parser.add_argument("name", nargs="?", help="for execute: a chapter; for train: an experiment and its seed, such as small_cnn-seed0")
     parser.add_argument("--chapter", help="for train: the chapter that has the experiment; then no other is read")
     parser.add_argument("--profile", default="quick", help="a file of profiles/ (default: quick)")
@@ -210,6 +210,10 @@ def main():
             import pages
 
             pages.render(options.profile) if options.step == "pages" else pages.html()
+        elif options.step == "slides":
+            import slides
+
+            slides.main()
         else:
             import edition
 

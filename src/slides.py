@@ -65,7 +65,3 @@ def main():
         except OSError as error:
             sys.exit(f"{error.filename}: {error.strerror}. The pages are not complete; build them with make book or make html.")
         print(*(f"Open {shown(deck)}" for deck in decks), sep="\n")
-
-
-if __name__ == "__main__":
-    main()
