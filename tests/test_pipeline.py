@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT
 
+from conftest import PROJECT
 from paths import runs_folder
 
 
