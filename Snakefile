@@ -71,16 +71,16 @@ def found():
     return chapters.found_data(PROFILE)
 
 
-def key(function, *names):
+def key(function):
+    """``function`` of what was found, with a slip in the book told in its own words."""
     try:
-        return function(*names, found())
+        return function(found())
     except BookError as error:
         raise WorkflowError(str(error))
 
 
-def out_of_step():
+def out_of_step(data):
     """Finished work whose own key is another than it should be, and pages of which Snakemake's notes in runs/ are lost: its notes alone decide nothing."""
-    data = found()
     wanted = {f"{RUNS}/outcomes/{run}.npz": chapters.outcome_key(e, data) for run, e in chapters.all_experiments(PROFILE).items()}
     wanted |= {f"{RUNS}/results/{c}.json": chapters.chapter_key(c, PROFILE, data) for c in CHAPTERS}
     known = {path: execute.key_of(Path(path)) if path.endswith(".json") else outcomes.about(path).get("key") for path in wanted}
@@ -92,7 +92,7 @@ def everything(wildcards=None):
     """All that the pages show."""
     found()
     if workflow.is_main_process:
-        workflow.dag.forcefiles.update(key(lambda _: out_of_step()))
+        workflow.dag.forcefiles.update(key(out_of_step))
     return (
         [f"{RUNS}/notebooks/{c}.ipynb" for c in CHAPTERS]
         + [f"{RUNS}/results/{c}.json" for c in CHAPTERS]
