@@ -264,6 +264,7 @@ def test_what_jobs_finish_after_their_head_was_killed_is_kept_also_by_a_local_ru
 
 
 def test_a_head_that_is_stopped_takes_its_jobs_along(project):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what runs below nohup ignores it, and so would the head
     copy = project()
     for times, number in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), start=1):
         head = start_and_wait(copy, times)
