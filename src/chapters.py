@@ -18,7 +18,6 @@ import linecache
 import os
 import re
 import symtable
-import sys
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -110,7 +109,6 @@ def chapters():
 @cache
 def _notebook(chapter):
     """The source notebook, read once; not to be changed."""
-    sys.modules.setdefault("rfc3987_syntax", None)  # what nbformat would load for a check of addresses, in 2 seconds
     import jupytext
 
     return jupytext.read(source_of(chapter))

@@ -19,6 +19,18 @@ REAL_DATA = os.environ.get("BOOK_DATA")  # before `isolated` hides it
 FOLDER = PROJECT / REAL_DATA if REAL_DATA else None  # a relative path is below the project, as everywhere
 SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "BOOK_GPUS", "BOOK_ENVIRONMENT", "BOOK_PROFILE", "KERAS_BACKEND")
 
+FRONT_MATTER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+"""  # of a chapter
+
 
 def needs(*names):
     there = FOLDER is not None and all((FOLDER / name).exists() for name in names)

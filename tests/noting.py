@@ -5,7 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
-from conftest import Copy, copy_project
+from conftest import FRONT_MATTER, Copy, copy_project
 
 HELPERS = '''"""What the chapters of this book share."""
 
@@ -16,17 +16,7 @@ def setup(seed=0):
     """Nothing to set up without a network."""
 '''
 
-HEADER = """---
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
----
-
+HEADER = FRONT_MATTER + """
 # {title}
 
 ```{{code-cell}} ipython3

@@ -4,20 +4,10 @@ import pytest
 import yaml
 
 import chapters
-from conftest import PROJECT
+from conftest import FRONT_MATTER, PROJECT
 from paths import BookError
 
-HEAD = """---
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
----
-
+HEAD = FRONT_MATTER + """
 # A chapter
 
 Some prose.

@@ -15,21 +15,10 @@ import pytest
 from bs4 import BeautifulSoup
 
 import pages
-from conftest import copy_project
+from conftest import FRONT_MATTER, copy_project
 
 BIN = Path(sys.executable).parent
-HEAD = """---
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
----
-
-"""
+HEAD = FRONT_MATTER + "\n"
 ONE = HEAD + """(one)=
 # The first chapter
 
