@@ -80,6 +80,15 @@ const LIVE = (() => {
     node.addEventListener("pointerdown", (event) => { node.setPointerCapture(event.pointerId); at(event); });
     node.addEventListener("pointermove", (event) => { if (event.buttons || hover && event.pointerType === "mouse") at(event); });
   }
+  // A drawing with one unit a pixel, so that its letters have their size on every screen: draw(width) as often as the width changes, and
+  // when redraw() is called. Its height is what draw returns.
+  function plot(label, draw) {
+    const picture = svg("svg", { role: "img", "aria-label": label }), box = el("div", { class: "live-plot" }, picture);
+    let width = 0;
+    const redraw = () => { if (width) picture.setAttribute("viewBox", `0 0 ${width} ${Math.round(draw(width, picture))}`); };
+    new ResizeObserver(() => { if (Math.round(box.clientWidth) !== width) { width = Math.round(box.clientWidth); redraw(); } }).observe(box);
+    return { box, picture, redraw };
+  }
   // The arrow keys on an element: act(columns, rows), each -1, 0 or 1; with Shift ten times as far.
   function arrows(node, act) {
     const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -178,12 +187,16 @@ const LIVE = (() => {
 
   // What a figure gets to work with, and what all have: a line of words about what is to be seen, which is read out, and a reset.
   function kitFor(figure) {
-    const stage = el("div", { class: "live-stage" }), status = el("p", { class: "live-status", role: "status" });
+    const stage = el("div", { class: "live-stage" }), seen = el("p", { class: "live-status", "aria-hidden": "true" }), heard = el("p", { class: "live-heard", role: "status" });
     let later;
     const kit = {
       figure, stage, options: JSON.parse(figure.dataset.options || "{}"),
-      // Not more often than is listened to: the last words count.
-      say: (text) => { clearTimeout(later); later = setTimeout(() => { status.textContent = text; }, 120); },
+      // Words about what is to be seen: at once for the eye, and for the ear once nothing moves any more.
+      say(text) {
+        seen.textContent = text;
+        clearTimeout(later);
+        later = setTimeout(() => { heard.textContent = text; }, 500);
+      },
       // What answers an event may fail: then the words say why.
       careful: (act) => async (...given) => { try { await act(...given); } catch (error) { kit.say(error.message); } },
       // The engine with some networks loaded; meanwhile the figure says what is loading.
@@ -219,14 +232,14 @@ const LIVE = (() => {
         return { box, six, row, first: () => { row.set("0"); return pick(six[0]); } };
       },
     };
-    return { kit, status };
+    return { kit, words: [seen, heard] };
   }
   async function start(figure) {
-    const name = figure.dataset.live, still = figure.querySelector(".live-still"), { kit, status } = kitFor(figure);
+    const name = figure.dataset.live, still = figure.querySelector(".live-still"), { kit, words } = kitFor(figure);
     try {
       await Promise.all([style(), load(name)]);
       const { reset } = await figures[name](kit);
-      kit.stage.append(el("div", { class: "live-foot" }, status, button("Reset", reset, { class: "live-reset" })));
+      kit.stage.append(el("div", { class: "live-foot" }, words, button("Reset", reset, { class: "live-reset" })));
       figure.insertBefore(kit.stage, still);
       figure.classList.add("live-on");
       figure.dataset.state = "ready";
@@ -249,6 +262,6 @@ const LIVE = (() => {
   return {
     figure: (name, make) => { figures[name] = make; },
     data: (name, value) => { data[name] = value; },
-    load, answers, pixels, el, svg, slider, choice, select, button, bar, paint, drag, arrows, percent,
+    load, answers, pixels, el, svg, slider, choice, select, button, bar, paint, plot, drag, arrows, percent,
   };
 })();

@@ -35,7 +35,9 @@ NEEDS = {
     "try": ["photos", "networks"], "maps": ["photos", "layers", "networks"], "ascent": ["vgg19"], "beat": ["hard"],
 }  # fmt: skip
 SMALL_LAYERS = [  # of the small network: name, window, stride, channels
-    [f"{kind} {i}", k, stride, channels] for i, channels in enumerate((32, 64, 128, 128), 1) for kind, k, stride in (("conv", 3, 1), ("pool", 2, 2))
+    [f"{kind} {i}", k, stride, channels]
+    for i, channels in enumerate((32, 64, 128, 128), 1)
+    for kind, k, stride in (("conv", 3, 1), ("pool", 2, 2))
 ]
 DEFAULT_NETWORKS = {"try": ["small_cnn", "residual"], "maps": ["small_cnn"]}
 
@@ -57,11 +59,27 @@ def small_cnn(weights, size):
     *convolutions, wide, wide_bias, last, last_bias = weights
     for kernel, bias in zip(convolutions[::2], convolutions[1::2]):
         number = len(layers) // 2 + 1
-        layers.append({"kind": "conv", "name": f"conv {number}", "weights": _put(tensors, kernel), "bias": _put(tensors, bias), "relu": True})
+        layers.append(
+            {
+                "kind": "conv",
+                "name": f"conv {number}",
+                "weights": _put(tensors, kernel),
+                "bias": _put(tensors, bias),
+                "relu": True,
+            }
+        )
         layers.append({"kind": "maxpool", "name": f"pool {number}"})
-    layers.append({"kind": "dense", "weights": _put(tensors, wide, "i8"), "bias": _put(tensors, wide_bias), "relu": True})
+    layers.append(
+        {"kind": "dense", "weights": _put(tensors, wide, "i8"), "bias": _put(tensors, wide_bias), "relu": True}
+    )
     layers.append({"kind": "dense", "weights": _put(tensors, last), "bias": _put(tensors, last_bias)})
-    return {"size": size, "scale": [1 / 255] * 3, "shift": [0] * 3, "layers": [*layers, {"kind": "sigmoid"}], "tensors": tensors}
+    return {
+        "size": size,
+        "scale": [1 / 255] * 3,
+        "shift": [0] * 3,
+        "layers": [*layers, {"kind": "sigmoid"}],
+        "tensors": tensors,
+    }
 
 
 def residual(weights, size):
@@ -116,7 +134,16 @@ def vgg19(weights, size=128):
             kernel = kernel[:, :, ::-1]  # VGG has blue first, the page red
         elif name.endswith("conv1"):
             layers.append({"kind": "maxpool"})
-        layers.append({"kind": "conv", "name": name, "weights": _put(tensors, kernel), "bias": _put(tensors, bias), "same": True, "relu": True})
+        layers.append(
+            {
+                "kind": "conv",
+                "name": name,
+                "weights": _put(tensors, kernel),
+                "bias": _put(tensors, bias),
+                "same": True,
+                "relu": True,
+            }
+        )
     return {"size": size, "scale": [1] * 3, "shift": [-x for x in MEAN_COLOUR], "layers": layers, "tensors": tensors}
 
 
@@ -126,7 +153,12 @@ BUILDERS = {"small_cnn": small_cnn, "small_cnn_augmented": small_cnn, "residual"
 def _put(tensors, array, kind="f16"):
     """Add a tensor to a list and return its place. Vectors, biases above all, stay float32."""
     array = np.asarray(array)
-    tensors.append((array, kind if array.ndim > 1 and (kind == "f16" or array.shape[-1] > 1) else "f16" if array.ndim > 1 else "f32"))
+    tensors.append(
+        (
+            array,
+            kind if array.ndim > 1 and (kind == "f16" or array.shape[-1] > 1) else "f16" if array.ndim > 1 else "f32",
+        )
+    )
     return len(tensors) - 1
 
 
@@ -145,7 +177,9 @@ def packed(network):
             whole, step = (outcomes.pack_weights([array], bits=8)[0][key] for key in ("int8", "step"))
             table.append([list(array.shape), kind, append(whole), array.size, append(step.astype("<f4"))])
         else:
-            table.append([list(array.shape), kind, append(array.astype({"f16": "<f2", "f32": "<f4"}[kind])), array.size])
+            table.append(
+                [list(array.shape), kind, append(array.astype({"f16": "<f2", "f32": "<f4"}[kind])), array.size]
+            )
     return {**network, "tensors": table, "bytes": base64.b64encode(content).decode()}
 
 
@@ -245,7 +279,11 @@ def collect():
     if missing := [name for name in six if name not in files]:
         raise BookError(f"{root} has no {', '.join(missing)}.")
     where = np.array([i for i, name in enumerate(names) if name in files and name not in six], int)
-    hard = [names[where[i]] for i in hard_photos(labels[where], [(e, s, p[where]) for e, s, p in runs])] if len(where) else []
+    hard = (
+        [names[where[i]] for i in hard_photos(labels[where], [(e, s, p[where]) for e, s, p in runs])]
+        if len(where)
+        else []
+    )
     from helpers import vgg  # only here: it brings Keras, which the pages do not need
 
     network = vgg("vgg19", "report", None)[0]
@@ -256,7 +294,9 @@ def collect():
         "vgg19": outcomes.pack_weights(weights),
     }
     outcomes.save(COLLECTED, outcome, {"key": "", "photos": list(six), "hard": hard})
-    print(f"{shown(COLLECTED)}: {len(six)} photos, {len(hard)} hard ones, VGG19 to {VGG_LAYERS[-1]}; {COLLECTED.stat().st_size / 2**20:.1f} MiB.")
+    print(
+        f"{shown(COLLECTED)}: {len(six)} photos, {len(hard)} hard ones, VGG19 to {VGG_LAYERS[-1]}; {COLLECTED.stat().st_size / 2**20:.1f} MiB."
+    )
 
 
 def _file(name, label, path, smaller=None):
@@ -287,24 +327,33 @@ def data_for(profile):
         if path.exists():
             outcome, about = outcomes.load(path)
             if "weights" in outcome:
-                data[experiment] = packed(builder(outcomes.unpack_weights(outcome["weights"]), about["data"]["image_size"]))
+                data[experiment] = packed(
+                    builder(outcomes.unpack_weights(outcome["weights"]), about["data"]["image_size"])
+                )
     names, labels, runs = read_answers(own / "results")
     if runs:
         data["answers"] = as_answers(names, labels, runs)
     collected = outcomes.load(COLLECTED)[0] if COLLECTED.exists() and profile != "test" else {}
-    data["photos"] = [_as_text(p["file"].tobytes(), f"{p['name']}.jpg", p["label"]) for p in collected.get("six", [])] or drawn_photos()
+    data["photos"] = [
+        _as_text(p["file"].tobytes(), f"{p['name']}.jpg", p["label"]) for p in collected.get("six", [])
+    ] or drawn_photos()
     if collected:
         data["vgg19"] = packed(vgg19(outcomes.unpack_weights(collected["vgg19"])))
     hard = [photo for photo in collected.get("hard", []) if photo["name"] in names]
     if hard:
-        photos = [_as_text(p["file"].tobytes(), f"{p['name']}.webp", p["label"], alt="the photo to be guessed") for p in hard]
+        photos = [
+            _as_text(p["file"].tobytes(), f"{p['name']}.webp", p["label"], alt="the photo to be guessed") for p in hard
+        ]
         data["hard"] = {"photos": photos, "scores": scores([names.index(p["name"]) for p in hard], labels, runs)}
     return data
 
 
 def slim(script):
     """A script without lines that are only a comment, and without indentation. The text to be read is in ``live/``."""
-    return "\n".join(line.strip() for line in script.splitlines() if line.strip() and not line.strip().startswith("//")) + "\n"
+    return (
+        "\n".join(line.strip() for line in script.splitlines() if line.strip() and not line.strip().startswith("//"))
+        + "\n"
+    )
 
 
 def write(html, data):
@@ -320,8 +369,13 @@ def write(html, data):
     wasm = base64.b64encode((SOURCES / "nn.wasm").read_bytes()).decode()
     engine = f'(() => {{\nconst WASM = "{wasm}";\n{slim((SOURCES / "engine.js").read_text(encoding="utf-8"))}}})();\n'
     content = {"style.css": (SOURCES / "live.css").read_text(encoding="utf-8"), "engine.js": engine}
-    content |= {path.name: slim(path.read_text(encoding="utf-8")) for path in sorted((SOURCES / "figures").glob("*.js"))}
-    content |= {f"{name}.js": f"LIVE.data({json.dumps(name)}, {json.dumps(value, ensure_ascii=False)});\n" for name, value in data.items()}
+    content |= {
+        path.name: slim(path.read_text(encoding="utf-8")) for path in sorted((SOURCES / "figures").glob("*.js"))
+    }
+    content |= {
+        f"{name}.js": f"LIVE.data({json.dumps(name)}, {json.dumps(value, ensure_ascii=False)});\n"
+        for name, value in data.items()
+    }
     files = {name.rpartition(".")[0]: _hashed(name, text) for name, text in content.items()}
     table = {name: [file, len(content[original].encode())] for (name, file), original in zip(files.items(), content)}
     page = f"const FILES = {json.dumps(table)};\n" + slim((SOURCES / "page.js").read_text(encoding="utf-8"))
@@ -349,7 +403,9 @@ def main(arguments):
         collect()
     elif arguments == ["compiled"]:
         write_atomically(SOURCES / "nn.sha256", digests().encode())
-        say(f"{shown(SOURCES / 'nn.wasm')} has {math.ceil((SOURCES / 'nn.wasm').stat().st_size / 1000)} kB; its source is written down in nn.sha256.")
+        say(
+            f"{shown(SOURCES / 'nn.wasm')} has {math.ceil((SOURCES / 'nn.wasm').stat().st_size / 1000)} kB; its source is written down in nn.sha256."
+        )
     else:
         raise BookError("Usage: python src/live.py collect, or python src/live.py compiled")
 

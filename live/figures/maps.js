@@ -1,7 +1,7 @@
 // maps: what every channel of every layer of the small network makes of a photo.
 LIVE.figure("maps", async (kit) => {
   const { el, choice, button, paint } = LIVE, [name] = kit.options.networks;
-  const photo = el("canvas", { role: "img", "aria-label": "The photo" }), large = el("canvas", { role: "img", class: "live-sharp" });
+  const photo = el("canvas", { role: "img", "aria-label": "The photo" }), large = el("canvas", { role: "img", class: "live-sharp", "aria-label": "No channel yet" });
   const grid = el("div", { class: "live-maps" }), title = el("p", { class: "live-title" });
   let starting = null, layer, channel, shown = null, serial = 0;
 

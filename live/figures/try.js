@@ -31,12 +31,12 @@ LIVE.figure("try", async (kit) => {
       kit.figure.dataset[`p${number}`] = p;
     }
     kit.figure.dataset.ms = Math.round(performance.now() - begun);
-    kit.say(`${name}: ${said.join("; ")}.`);
+    kit.say(`${name.replace(/\.\w+$/, "")}: ${said.join("; ")}.`);
   }
   async function reset() {
     serial++;
     for (const b of bars) b.show(null);
-    photos.row.set("0");
+    photos.row.set("");
     await show(photos.six[0].file);
     kit.say("Choose a photo, or take one of your own.");
   }
