@@ -95,6 +95,7 @@ const LIVE = (() => {
     node.addEventListener("keydown", (event) => {
       if (!ways[event.key] || event.altKey || event.ctrlKey || event.metaKey) return;
       event.preventDefault();
+      event.stopPropagation();  // slides turn on these keys
       const far = event.shiftKey ? 10 : 1;
       act(...ways[event.key].map((d) => d * far));
     });

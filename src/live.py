@@ -315,6 +315,13 @@ def _file(name, label, path, smaller=None):
 # --- all that the pages load -------------------------------------------------------------------------------------------
 
 
+def sources(profile):
+    """The files that ``data_for`` reads, those that are there."""
+    own = EDITION if profile == "edition" else runs_folder() / profile
+    networks = [own / "outcomes" / f"{experiment}-seed0.npz" for experiment in BUILDERS]
+    return [path for path in (*networks, COLLECTED, *sorted((own / "results").glob("*-seed*.csv"))) if path.exists()]
+
+
 def data_for(profile):
     """What the figures of a run's pages can load, by name: a dict of what JSON can hold. What a run lacks is not there.
 

@@ -8,8 +8,8 @@
     The caption, which holds for both.
     ```
 
-The last paragraph is the caption, all before it the still picture. Options: ``name``, to refer to the figure; ``networks``, names of
-experiments; ``network``, ``experiments`` and ``size``, what a figure shows first. What they mean to each figure stands in ``live/figures``.
+The last paragraph is the caption, all before it the still picture. Options: ``name``, to refer to the figure; ``slide``, to have it on
+a slide, too; ``networks``, names of experiments; ``network``, ``experiments`` and ``size``, what a figure shows first. What they mean to each figure stands in ``live/figures``.
 """
 
 import json
@@ -34,6 +34,7 @@ class Live(SphinxDirective):
         "network": directives.unchanged,
         "experiments": str.split,
         "size": directives.positive_int,
+        "slide": directives.flag,
     }
 
     def run(self):
@@ -47,7 +48,7 @@ class Live(SphinxDirective):
             raise self.error(
                 "A live figure has a still picture in it, which stays where there is no script, and then a paragraph, its caption."
             )
-        options = {key: value for key, value in self.options.items() if key != "name"}
+        options = {key: value for key, value in self.options.items() if key not in ("name", "slide")}
         if "networks" in live.NEEDS[name]:
             options.setdefault("networks", live.DEFAULT_NETWORKS[name])
         figure = live_figure(
@@ -56,6 +57,7 @@ class Live(SphinxDirective):
             nodes.caption(caption.rawsource, "", *caption.children),
             live=name,
             options=options,
+            slide="slide" in self.options,
         )
         self.set_source_info(figure)
         self.add_name(figure)
@@ -73,7 +75,7 @@ def missing(figure, files):
 
 
 def visit(translator, node):
-    files, attributes = translator.builder.app.live_files, {"CLASS": "live"}
+    files, attributes = translator.builder.app.live_files, {"CLASS": "live live-slide" if node["slide"] else "live"}
     if not missing(node, files):
         attributes |= {"data-live": node["live"], "data-options": json.dumps(node["options"])}
         if not getattr(translator, "has_live_script", False):  # on this page

@@ -21,6 +21,7 @@ import yaml
 
 import chapters
 import execute
+import live
 import sanitise
 from paths import BOOK, BUILD, EDITION, PROJECT, BookError, runs_folder, say, shown
 
@@ -313,17 +314,19 @@ def _files():
     """What the pages are made of besides the runs: all text and decoration, and the code that makes the pages."""
     made = [p for p in sorted(BOOK.rglob("*")) if p.is_file() and not any(part.startswith(".") for part in p.relative_to(BOOK).parts)]
     made += [PROJECT / "_config.yml", PROJECT / "_toc.yml", *sorted(p for p in (PROJECT / "src" / "deck").glob("*"))]
-    return made + [PROJECT / "src" / f"{name}.py" for name in ("pages", "book_extension", "sanitise", "slides")]
+    made += [p for p in sorted(live.SOURCES.rglob("*")) if p.is_file()]
+    return made + [PROJECT / "src" / f"{name}.py" for name in ("pages", "book_extension", "sanitise", "slides", "live", "live_directive")]
 
 
 def key(profile, data):
     """What decides the pages of a run: text, decoration, the keys of all runs, the banner."""
-    return chapters.digest(_digests(_files()), [chapters.chapter_key(c, profile, data) for c in chapters.chapters()], banner_of(profile, data))
+    keys = [chapters.chapter_key(c, profile, data) for c in chapters.chapters()]
+    return chapters.digest(_digests(_files()), _digests(filter(os.path.exists, [live.COLLECTED])), keys, banner_of(profile, data))
 
 
 def edition_key():
-    """What decides the pages of the edition: text, decoration, its executed notebooks."""
-    return chapters.digest(_digests(_files()), digest_of_runs("edition"))
+    """What decides the pages of the edition: text, decoration, its executed notebooks, what the live figures take from it."""
+    return chapters.digest(_digests(_files()), digest_of_runs("edition"), _digests(live.sources("edition")))
 
 
 def digest_of_runs(profile):

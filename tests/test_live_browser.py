@@ -170,6 +170,7 @@ def pages(run, tmp_path_factory):
         "live_profile = 'edition'",
         "html_theme = 'sphinx_book_theme'",
         "html_context = {'default_mode': 'auto'}",
+        "html_favicon = 'still.svg'",
     )
     assert not said
     return folder / "out"
