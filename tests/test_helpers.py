@@ -314,8 +314,9 @@ def test_vgg_features_go_on_after_a_kill(monkeypatch, passed):
     np.testing.assert_allclose(helpers.vgg_features(images, "vgg16", "test"), found, rtol=1e-4, atol=1e-5)
 
 
-def test_two_at_once_compute_no_features_twice(passed):
-    images = drawn(20)
+def test_two_at_once_compute_no_features_twice(monkeypatch, passed):
+    images, stock = drawn(20), assets.stock("test")
+    monkeypatch.setattr(assets, "stock", lambda profile: stock)  # ast, which it uses, is not made for threads
     with ThreadPool(2) as pool:
         one, two = pool.map(lambda part: helpers.vgg_features(part, "vgg16", "test"), [images[:15], images[5:]])
     assert sum(passed) == 40
