@@ -63,12 +63,14 @@ def outcome_of(experiment, profile):
         if experiment.data:
             sizes = {k: v for k, v in experiment.data.items() if k != "image_size"}
             given["parts"] = assets.split(assets.load_photos(profile, experiment.data["image_size"]), experiment.seed or 0, **sizes)
-        started = time.monotonic()
+        started, spent = time.monotonic(), time.process_time()
         result = function(**given, **experiment.arguments)
         about = {"key": key, "experiment": experiment.name, "seed": experiment.seed, "chapter": experiment.chapter, "profile": profile}
         about |= {"arguments": experiment.arguments, "data": experiment.data, "photos": data["photos"][0]}
         path = outcomes.path_of(experiment.run, profile)
-        outcomes.save(path, result, {**about, "seconds": round(time.monotonic() - started, 1), **provenance()})
+        about["seconds"] = round(time.monotonic() - started, 1)
+        about["processor_seconds"] = round(time.process_time() - spent, 1)  # of all cores together, whatever else the machine was doing
+        outcomes.save(path, result, {**about, **provenance()})
         outcomes.keep(path, profile, key)
     return outcomes.load(path)[0]
 
@@ -143,13 +145,14 @@ def save_records(chapter, profile, results, **more):
 
     Args:
         chapter, profile: which run this is.
-        results: {experiment: {seed: outcome}}, as ``run`` returns it.
+        results: {experiment: {seed: outcome}}, as ``run`` returns it; what has no epochs has no ``epochs``, ``best_epoch``, ``history``.
         more: what else the numbers depend on (weights in words, …), for the provenance.
 
     Returns:
         {experiment: {seed: entry of the record}}, accuracies from 0 to 1.
     """
     entries = {name: {} for name in results}
+    told = ("train_size", "epochs", "best_epoch", "trainable_parameters", "history")
     for seed in sorted({seed for by_seed in results.values() for seed in by_seed}):
         experiments, rows = [], [["experiment", "photo", "label", "probability"]]
         for name, result in ((name, by_seed[seed]) for name, by_seed in results.items() if seed in by_seed):
@@ -161,9 +164,9 @@ def save_records(chapter, profile, results, **more):
                 "accuracy": float(np.mean((probability > 0.5) == (truth == 1))),
                 "loss": float(-np.mean(truth * np.log(probability) + (1 - truth) * np.log(1 - probability))),
                 "test_size": len(truth),
-                **{k: result[k] for k in ("train_size", "epochs", "best_epoch", "trainable_parameters", "history")},
+                **{k: result[k] for k in told if k in result},
                 "seconds": result.get("seconds", about["seconds"]),  # of the training alone, where its function says it
-                **{k: about[k] for k in ("device", "backend", "precision")},
+                **{k: about.get(k) for k in ("processor_seconds", "device", "backend", "precision")},
             }
             experiments.append(entries[name][seed])
             rows += [[name, photo, int(t), f"{p:.6f}"] for photo, t, p in zip(test["names"], truth, test["probability"])]
