@@ -425,13 +425,14 @@ READERS = ("needs", "load_records", "load_outcomes")  # functions of helpers who
 
 @cache
 def _named(chapter):
-    """``{reader: [names]}`` that the chapter's code hands to the readers of helpers."""
-    found = {reader: [] for reader in (*READERS, "definitions")}
+    """``{function: [names]}`` that the chapter's code hands to the readers of helpers, and to ``save_records``."""
+    of_helpers = (*READERS, "save_records")
+    found = {function: [] for function in (*of_helpers, "definitions")}
     for cell in code_cells(_notebook(chapter)):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
                 who, what = node.func.value.id, node.func.attr
-                if (who == "helpers" and what in READERS) or (who == "chapters" and what == "definitions"):
+                if (who == "helpers" and what in of_helpers) or (who == "chapters" and what == "definitions"):
                     named = node.args if what == "needs" else node.args[:1]
                     found[what] += [a.value for a in named if isinstance(a, ast.Constant) and isinstance(a.value, str)]
     return found
@@ -439,8 +440,9 @@ def _named(chapter):
 
 @cache
 def records_of(chapter, profile):
-    """Names of the records that a chapter writes: ``training`` and, where it has seeds, ``training-seed0``, …"""
+    """Names of the records that a chapter writes: ``training`` and, where it saves those of its seeds, ``training-seed0``, …"""
     seeds = sorted({e.seed for e in experiments_of(chapter, profile) if e.seed is not None and e.data})
+    seeds = seeds if _named(chapter)["save_records"] else []
     return (chapter, *(f"{chapter}-seed{seed}" for seed in seeds))
 
 

@@ -6,15 +6,17 @@ import nbformat
 import numpy as np
 import pandas as pd
 
+import cast
 import chapters
 import execute
+import live
 import outcomes
 import pages
 from paths import EDITION, BookError, runs_folder, write_atomically
 
 
 def promote(profile="report"):
-    """Copy what a profile has finished to ``edition/``: notebooks, records, answers, outcomes.
+    """Copy what a profile has finished to ``edition/``: notebooks, records, answers, outcomes; and choose the six photos that pages show.
 
     Raises:
         BookError: nothing is finished.
@@ -40,6 +42,12 @@ def promote(profile="report"):
         for source in execute.files_of(chapter, folder / "results"):
             write_atomically(EDITION / "results" / source.name, source.read_bytes())
     write_atomically(EDITION / "data.json", (folder / "data.json").read_bytes())
+    if cast.ladder_of(profile)[0] in done:
+        cast.write_six(profile, EDITION)
+        try:
+            live.collect()
+        except BookError as error:
+            print(f"The live figures keep the photos that they had. {error}")
     size = sum(p.stat().st_size for p in EDITION.rglob("*") if p.is_file()) / 2**20
     print(f"edition/ has been given {len(done)} chapters and {len(kept)} experiments of the profile {profile}; it has {size:.1f} MiB.")
     if missing:

@@ -6,19 +6,20 @@ the first layers of VGG19; ``python src/live.py compiled`` writes down of which 
 """
 
 import base64
-import csv
 import hashlib
 import io
 import json
 import math
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 
 import assets
+import cast
 import outcomes
-from paths import EDITION, PROJECT, BookError, runs_folder, say, shown, write_atomically
+from paths import EDITION, PROJECT, BookError, say, shown, write_atomically
 
 SOURCES = PROJECT / "live"
 COLLECTED = EDITION / "live.npz"
@@ -26,7 +27,6 @@ COMPILED = ("nn.c", "nn.flags", "requirements.txt", "nn.wasm")  # what `make liv
 VGG_LAYERS = ("block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "block3_conv1")
 MEAN_COLOUR = (123.68, 116.779, 103.939)  # of ImageNet: red, green, blue; subtracted by VGG's preprocessing
 EPSILON = 1e-3  # Keras adds it to the variance in batch normalisation
-SIX = ("cat.483", "dog.468", "cat.4957", "dog.98", "dog.533", "cat.4085")  # where there is no edition/six.json
 HARD = 20  # photos to be guessed
 
 # What the script of each figure asks for besides itself. `networks` stands for those that its place on a page names.
@@ -202,29 +202,23 @@ def _as_text(content, name, label, alt=None):
     return {"name": name, "label": int(label), "type": kind, "alt": alt, "bytes": base64.b64encode(content).decode()}
 
 
-def read_answers(folder):
-    """What a folder's records of trainings say about each test photo.
+def read_answers(profile):
+    """What a run's records say about each test photo.
 
     Returns:
-        (names, labels, runs): of the test set that most runs share, names of the photos and labels (n,); and a list of
-        (experiment, seed, probabilities (n,)). ([], [], []) if there are no records.
+        (names, labels, runs): of the test set that most trainings share, names of the photos, without folder and suffix, and labels (n,);
+        and a list of (experiment, seed, probabilities (n,)). ([], [], []) if there are no records.
     """
     sets = {}
-    for path in sorted(folder.glob("*-seed*.csv")):
-        tables = {}
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                name = assets.base_name(row["photo"], int(row["label"]))
-                tables.setdefault(row["experiment"], {})[name] = (int(row["label"]), float(row["probability"]))
-        for experiment, answers in tables.items():
-            names = tuple(sorted(answers))
-            seed = int(path.stem.rpartition("-seed")[2])
-            labels, probabilities = np.array([answers[name] for name in names]).T
-            sets.setdefault(names, (labels.astype(int), []))[1].append((experiment, seed, probabilities))
+    for (experiment, seed), table in cast.answers(profile).groupby(["experiment", "seed"], sort=False):
+        table = table.sort_values("photo")
+        photos, labels = tuple(table["photo"]), table["label"].to_numpy(int)
+        sets.setdefault(photos, (labels, []))[1].append((experiment, int(seed), table["probability"].to_numpy(float)))
     if not sets:
         return [], [], []
-    names = max(sets, key=lambda names: len(sets[names][1]))
-    return list(names), sets[names][0], sets[names][1]
+    photos = max(sets, key=lambda photos: len(sets[photos][1]))
+    labels, runs = sets[photos]
+    return [assets.base_name(photo, label) for photo, label in zip(photos, labels)], labels, runs
 
 
 def as_answers(names, labels, runs):
@@ -264,26 +258,23 @@ def collect():
     """Write ``edition/live.npz``: files of the six photos, of the hard ones, and VGG19's first layers as float16.
 
     Raises:
-        BookError: photos, weights or answers cannot be found.
+        BookError: the edition has no six yet, or photos or weights cannot be found.
     """
-    root = assets.find_photos()
+    root, chosen = assets.find_photos(), cast.six("edition")
     if root is None:
-        raise BookError("The photos are needed for this. Let BOOK_DATA name their folder.")
+        raise BookError(
+            "The live figures' photos are taken from the photos, and none are found. Set BOOK_DATA (data/README.md)."
+        )
+    if not chosen:
+        raise BookError("The edition has no six photos yet: put a full run into it first (make edition).")
     files = {assets.base_name(path.name, label): (label, path) for label, path in assets.list_photos(root)[0]}
-    names, labels, runs = read_answers(EDITION / "results")
-    chosen_six, six = EDITION / "six.json", SIX
-    if chosen_six.exists():
-        content = json.loads(chosen_six.read_text(encoding="utf-8"))
-        listed = content if isinstance(content, list) else content["photos"]
-        six = [entry if isinstance(entry, str) else entry["name"] for entry in listed]
+    six = [assets.base_name(entry["photo"], entry["label"]) for entry in chosen]
     if missing := [name for name in six if name not in files]:
         raise BookError(f"{root} has no {', '.join(missing)}.")
-    where = np.array([i for i, name in enumerate(names) if name in files and name not in six], int)
-    hard = (
-        [names[where[i]] for i in hard_photos(labels[where], [(e, s, p[where]) for e, s, p in runs])]
-        if len(where)
-        else []
-    )
+    names, labels, runs = read_answers("edition")
+    doubtful = {name for part in cast.audited(SimpleNamespace(names=names, labels=labels)) for name in part}
+    free = [i for i, name in enumerate(names) if name in files and name not in six and name not in doubtful]
+    hard = [names[free[i]] for i in hard_photos(labels[free], [(e, s, p[free]) for e, s, p in runs])]
     from helpers import vgg  # only here: it brings Keras, which the pages do not need
 
     network = vgg("vgg19", "report", None)[0]
@@ -293,10 +284,9 @@ def collect():
         "hard": [_file(name, *files[name], smaller=420) for name in hard],
         "vgg19": outcomes.pack_weights(weights),
     }
-    outcomes.save(COLLECTED, outcome, {"key": "", "photos": list(six), "hard": hard})
-    print(
-        f"{shown(COLLECTED)}: {len(six)} photos, {len(hard)} hard ones, VGG19 to {VGG_LAYERS[-1]}; {COLLECTED.stat().st_size / 2**20:.1f} MiB."
-    )
+    outcomes.save(COLLECTED, outcome, {"key": "", "six": six, "hard": hard})
+    size = COLLECTED.stat().st_size / 2**20
+    print(f"{shown(COLLECTED)}: six photos, {len(hard)} hard ones, VGG19 to {VGG_LAYERS[-1]}; {size:.1f} MiB.")
 
 
 def _file(name, label, path, smaller=None):
@@ -316,10 +306,9 @@ def _file(name, label, path, smaller=None):
 
 
 def sources(profile):
-    """The files that ``data_for`` reads, those that are there."""
-    own = EDITION if profile == "edition" else runs_folder() / profile
-    networks = [own / "outcomes" / f"{experiment}-seed0.npz" for experiment in BUILDERS]
-    return [path for path in (*networks, COLLECTED, *sorted((own / "results").glob("*-seed*.csv"))) if path.exists()]
+    """The files of networks and photos that ``data_for`` reads, as far as they are there."""
+    networks = [cast.folder_of(profile) / "outcomes" / f"{experiment}-seed0.npz" for experiment in BUILDERS]
+    return [path for path in (*networks, COLLECTED) if path.exists()]
 
 
 def data_for(profile):
@@ -328,22 +317,24 @@ def data_for(profile):
     Networks and answers are the run's own; photos, and VGG19's layers, are the edition's, but for the profile "test".
     """
     data = {"layers": {"size": 150, "layers": SMALL_LAYERS}}
-    own = EDITION if profile == "edition" else runs_folder() / profile
     for experiment, builder in BUILDERS.items():
-        path = own / "outcomes" / f"{experiment}-seed0.npz"
+        path = cast.folder_of(profile) / "outcomes" / f"{experiment}-seed0.npz"
         if path.exists():
             outcome, about = outcomes.load(path)
             if "weights" in outcome:
                 data[experiment] = packed(
                     builder(outcomes.unpack_weights(outcome["weights"]), about["data"]["image_size"])
                 )
-    names, labels, runs = read_answers(own / "results")
+    names, labels, runs = read_answers(profile)
     if runs:
         data["answers"] = as_answers(names, labels, runs)
     collected = outcomes.load(COLLECTED)[0] if COLLECTED.exists() and profile != "test" else {}
-    data["photos"] = [
-        _as_text(p["file"].tobytes(), f"{p['name']}.jpg", p["label"]) for p in collected.get("six", [])
-    ] or drawn_photos()
+    said = {assets.base_name(entry["photo"], entry["label"]): entry["alt"] for entry in cast.six("edition")}
+    six = [
+        _as_text(p["file"].tobytes(), f"{p['name']}.jpg", p["label"], said.get(p["name"]))
+        for p in collected.get("six", [])
+    ]
+    data["photos"] = six or drawn_photos()
     if collected:
         data["vgg19"] = packed(vgg19(outcomes.unpack_weights(collected["vgg19"])))
     hard = [photo for photo in collected.get("hard", []) if photo["name"] in names]

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 
+import cast
 import live
 import outcomes
 from conftest import PROJECT
@@ -256,16 +257,24 @@ def test_weights_come_back_from_a_pack_as_they_were_rounded(rng):
     assert [kind for _, kind in network["tensors"]].count("i8") == 1  # the wide dense layer
 
 
-def test_an_edition_without_outcomes_has_no_networks_and_no_answers(monkeypatch, tmp_path):
-    monkeypatch.setattr(live, "EDITION", tmp_path)
+@pytest.fixture
+def edition(monkeypatch, tmp_path):
+    """An empty folder in the place of ``edition/``."""
+    monkeypatch.setattr(cast, "EDITION", tmp_path)
     monkeypatch.setattr(live, "COLLECTED", tmp_path / "live.npz")
+    for function in (cast.answers, cast.six):
+        function.cache_clear()
+    yield tmp_path
+    for function in (cast.answers, cast.six):
+        function.cache_clear()
+
+
+def test_an_edition_without_outcomes_has_no_networks_and_no_answers(edition):
     data = live.data_for("edition")
     assert set(data) == {"photos", "layers"} and len(data["photos"]) == 6
 
 
-def test_what_an_edition_has_is_exported(monkeypatch, tmp_path, rng):
-    monkeypatch.setattr(live, "EDITION", tmp_path)
-    monkeypatch.setattr(live, "COLLECTED", tmp_path / "live.npz")
+def test_what_an_edition_has_is_exported(edition, tmp_path, rng):
     outcomes.save(
         tmp_path / "outcomes" / "small_cnn-seed0.npz",
         {"weights": outcomes.pack_weights(small_weights(rng))},
