@@ -204,7 +204,7 @@ def _as_text(content, name, label, alt=None):
         "label": int(label),
         "type": kind,
         "alt": alt,
-        "bytes": base64.b64encode(gzip.compress(content, mtime=0)).decode(),
+        "bytes": base64.b64encode(content).decode(),
     }
 
 
