@@ -6,6 +6,7 @@
 # it is another than at the last run, Snakemake runs the rule ("Params have changed"), and what reads its outputs has another key, too.
 # profiles/default/config.yaml tells Snakemake to look at nothing else.
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -128,27 +129,38 @@ checkpoint prepare:
         "{CALL} prepare --profile {PROFILE}"
 
 
-rule experiment:
-    input:
-        ancient(f"{RUNS}/data.json"),
-    output:
-        RUNS + "/outcomes/{run}.npz",
-    params:
-        key=lambda w: key(lambda d: chapters.outcome_key(chapters.all_experiments(PROFILE)[w.run], d)),
-        chapter=lambda w: chapters.all_experiments(PROFILE)[w.run].chapter,
-    wildcard_constraints:
-        run="[a-z0-9_]+(-seed[0-9]+)?",
-    log:
-        RUNS + "/jobs/experiment/{run}.log",
-    threads: cores(SETTINGS.get("cores", 1), here=sys.maxsize if SETTINGS.get("whole_machine") and not GPUS else 1)
-    resources:
-        mem_mb=MEMORY,
-        gpu=1 if GPUS else 0,
-    priority: 1  # chapters wait for these
-    message:
-        "{wildcards.run}"
-    shell:
-        "{CALL} train {wildcards.run} --chapter {params.chapter} --profile {PROFILE}" + SAID
+def jobs_of_experiments():
+    """{name of the job: its experiments}: one experiment and seed, or, where the profile says that they are short, all of a chapter."""
+    jobs = {}
+    for run, experiment in chapters.all_experiments(PROFILE).items():
+        jobs.setdefault(experiment.chapter if SETTINGS.get("short_experiments") else run, []).append(run)
+    return jobs
+
+
+for JOB, OWN in jobs_of_experiments().items():
+
+    rule:
+        name:
+            f"experiment_{re.sub(r'[^a-z0-9]', '_', JOB.lower())}"
+        input:
+            ancient(f"{RUNS}/data.json"),
+        output:
+            [f"{RUNS}/outcomes/{run}.npz" for run in OWN],
+        params:
+            key=lambda w, own=OWN: key(lambda d: [chapters.outcome_key(chapters.all_experiments(PROFILE)[run], d) for run in own]),
+            runs=OWN,
+            chapter=chapters.all_experiments(PROFILE)[OWN[0]].chapter,
+        log:
+            f"{RUNS}/jobs/experiment/{JOB}.log",
+        threads: cores(SETTINGS.get("cores", 1), here=sys.maxsize if SETTINGS.get("whole_machine") and not GPUS else 1)
+        resources:
+            mem_mb=MEMORY,
+            gpu=1 if GPUS else 0,
+        priority: 1  # chapters wait for these
+        message:
+            JOB
+        shell:
+            "{CALL} train {params.runs} --chapter {params.chapter} --profile {PROFILE}" + SAID
 
 
 rule chapter:

@@ -80,6 +80,12 @@ def find_photos():
 
 
 @decides_nothing
+def downloads_allowed():
+    """BOOK_DOWNLOAD=0 forbids them; the jobs of a run have "done" there: what can be fetched was fetched before they began."""
+    return os.environ.get("BOOK_DOWNLOAD") not in ("0", "done")
+
+
+@decides_nothing
 def fingerprint(profile):
     """A short text that changes when anything changes, on disk or in the settings, that decides which photos and weights are found.
 
@@ -292,7 +298,7 @@ def load_photos(profile, image_size, drawn_per_class=None):
     """
     drawn_per_class = drawn_per_class or (60 if profile == "test" else 320)
     root = None if profile == "test" else find_photos()
-    may_fetch = profile != "test" and os.environ.get("BOOK_DOWNLOAD") != "0"
+    may_fetch = profile != "test" and downloads_allowed()
     if root is None and may_fetch:
         try:
             root = fetch_photos("all" if profile == "report" else "part", PROJECT / "data")
@@ -580,7 +586,7 @@ def find_weights(name, profile):
         return path
     unused = unused_weights()
     note = f"Not read, because of their names: {', '.join(map(str, unused))}\n" if unused else ""
-    if os.environ.get("BOOK_DOWNLOAD") == "0":
+    if not downloads_allowed():
         reason = "BOOK_DOWNLOAD=0 forbids to fetch them."
     else:
         try:

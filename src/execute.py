@@ -13,55 +13,78 @@ import environment
 import outcomes
 from paths import EDITION, PROJECT, BookError, runs_folder, say, write_atomically
 
-PROGRESS = re.compile(r"    \S.*: \d+ of \d+ \w+")  # a line of helpers.Progress
+PROGRESS = re.compile(r"    \S.*: \d+ of \d+ \w+|  \S+ …$|      \S+ done in \d+ s$")  # a line of helpers.Progress or of compute
 
 
-def train(experiment, profile):
-    """Compute a ``chapters.Experiment``, one experiment with one seed, unless its outcome is found in ``runs/`` or ``edition/``.
+def forbid_downloads():
+    """What can be fetched was fetched by ``prepare``. (Not "0": that is a person's setting, of which ``assets.fingerprint`` takes note.)"""
+    if os.environ.get("BOOK_DOWNLOAD") != "0":
+        os.environ["BOOK_DOWNLOAD"] = "done"
+
+
+def train(experiments, profile):
+    """Compute some experiments of one chapter, one after the other, unless their outcomes are found in ``runs/`` or ``edition/``.
+
+    Args:
+        experiments: ``chapters.Experiment`` objects.
 
     Raises:
-        BookError: it failed; its messages are in the log that is named.
+        BookError: some failed and the others were computed; the message names the logs.
     """
-    run, key = experiment.run, chapters.outcome_key(experiment, chapters.found_data(profile))
-    if outcomes.find(run, key, profile):
-        return
-    say(f"  {run} …")
-    started = time.monotonic()
-    log = runs_folder() / profile / "failed" / f"{run}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    os.environ["BOOK_DOWNLOAD"] = "0"  # what can be fetched was fetched by prepare
+    data, failures = chapters.found_data(profile), []
+
+    def missing(experiments):
+        return [e for e in experiments if not outcomes.find(e.run, chapters.outcome_key(e, data), profile)]
+
+    forbid_downloads()
     with environment.one_card(True):
-        code = f"import sys, execute; execute.compute({experiment.chapter!r}, {run!r}, {profile!r})"
-        with open(log, "w", encoding="utf-8") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-c", code], cwd=PROJECT, text=True, stdout=file, stderr=subprocess.PIPE, preexec_fn=environment.die_with_parent
-            )
-            last = ""
-            for line in process.stderr:
-                file.write(line)
-                file.flush()
-                if PROGRESS.match(line):
-                    say(line.rstrip())
-                last = line.strip() or last
-            status = process.wait()
-    if status:
-        text = log.read_text(encoding="utf-8")
-        trace = text[text.rfind("Traceback (most recent call last)") :].strip() if "Traceback (most" in text else text[-3000:].strip()
-        reason = last.removeprefix("paths.BookError: ") if "BookError: " in last else trace
-        died = f" It was ended by signal {-status}, perhaps for want of memory." if status < 0 else ""
-        raise BookError(f"The experiment {run} of the chapter {experiment.chapter} failed.{died}\n{reason}\nAll of it: {log}")
-    log.unlink()
-    say(f"      {run} done in {time.monotonic() - started:.0f} s")
+        while experiments := missing(experiments):
+            status, words, log = _computed(experiments, profile)
+            if not status:
+                break
+            failed, *experiments = missing(experiments)  # the process ends with the first that fails
+            os.replace(log, log := log.with_name(f"{failed.run}.log"))
+            died = f" It was ended by signal {-status}, perhaps for want of memory." if status < 0 else ""
+            failures.append(f"The experiment {failed.run} of the chapter {failed.chapter} failed.{died}\n{words}\nAll of it: {log}")
+    if failures:
+        raise BookError("\n\n".join(failures))
 
 
-def compute(chapter, run, profile):
-    """Compute an experiment in this process; ``train`` starts one of its own for it, so that a crash is told."""
+def _computed(experiments, profile):
+    """Have a process of its own compute experiments, so that a crash is told: (exit status, why it failed, its log)."""
+    log = runs_folder() / profile / "failed" / f"{experiments[0].run}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    code = f"import sys, execute; execute.compute({experiments[0].chapter!r}, {[e.run for e in experiments]!r}, {profile!r})"
+    last = ""
+    with open(log, "w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=PROJECT, text=True, stdout=file, stderr=subprocess.PIPE, preexec_fn=environment.die_with_parent
+        )
+        for line in process.stderr:
+            file.write(line)
+            file.flush()
+            if PROGRESS.match(line):
+                say(line.rstrip())
+            last = line.strip() or last
+        status = process.wait()
+    text = log.read_text(encoding="utf-8")
+    trace = text[text.rfind("Traceback (most recent call last)") :].strip() if "Traceback (most" in text else text[-3000:].strip()
+    if not status:
+        log.unlink()
+    return status, last.removeprefix("paths.BookError: ") if "BookError: " in last else trace, log
+
+
+def compute(chapter, runs, profile):
+    """Compute experiments in this process, one after the other; ``train`` starts one for them."""
     import experiments
     import helpers
 
-    experiment = next(e for e in chapters.experiments_of(chapter, profile) if e.run == run)
-    helpers.setup(experiment.seed or 0)
-    experiments.outcome_of(experiment, profile)
+    for experiment in (e for e in chapters.experiments_of(chapter, profile) if e.run in runs):
+        print(f"  {experiment.run} …", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        helpers.setup(experiment.seed or 0)
+        experiments.outcome_of(experiment, profile)
+        print(f"      {experiment.run} done in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def execute(chapter, profile):
@@ -86,7 +109,8 @@ def execute(chapter, profile):
     for old in (record, record.with_suffix(".claims.json")):  # what is there afterwards was written by this run
         old.unlink(missing_ok=True)
     nbformat.write(source, broken)
-    os.environ |= {"BOOK_DOWNLOAD": "0", "BOOK_CHAPTER": chapter, "BOOK_PROFILE": profile}  # the latter two for helpers.claim
+    forbid_downloads()
+    os.environ |= {"BOOK_CHAPTER": chapter, "BOOK_PROFILE": profile}  # for helpers.claim
     names = chapters.chapters()
     say(f"  [{names.index(chapter) + 1}/{len(names)}] {chapter} …")
     log = broken.with_suffix(".log")

@@ -30,6 +30,7 @@ from figures import (  # noqa: F401 (for chapters)
     BLACK, BLUE, CAT, DOG, GREEN, INK, ORANGE, PAGE, PURPLE, RED, SKY, YELLOW, plot_curves, show_images, show_photos, use_book_style,
 )  # fmt: skip
 from machine import accelerator, has_bfloat16, processor, provenance  # noqa: F401 (for chapters)
+from outcomes import pack_weights, unpack_weights  # noqa: F401 (for chapters)
 from paths import BookError, decides_nothing, runs_folder, write_atomically
 
 # --- speed and repeatability -----------------------------------------------------------------------------------
@@ -377,7 +378,7 @@ def keep_best():
     return keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=10**6, restore_best_weights=True)
 
 
-def outcome(model, history, parts, test=None, validation=None, keep_weights=False, batch_size=50):
+def outcome(model, history, parts, test=None, validation=None, keep_weights=False, bits=16, batch_size=50):
     """What a training leaves behind, once the best epoch's weights are back in the model.
 
     Args:
@@ -386,10 +387,12 @@ def outcome(model, history, parts, test=None, validation=None, keep_weights=Fals
         parts: the ``assets.Split`` that it was trained on.
         test, validation: what stands for the photos of these parts at the model's input; by default the photos themselves.
         keep_weights: whether something later needs the weights.
+        bits: with how many of them kernels are kept, 16 or 8; see ``pack_weights``.
 
     Returns:
         dict with ``history`` (lists, one number an epoch), ``epochs``, ``best_epoch`` (from 1), ``trainable_parameters``, ``train_size``;
-        ``test`` and ``validation``, each a dict of ``names``, ``labels`` (uint8) and ``probability`` (float32, of a dog); and ``weights``.
+        ``test`` and ``validation``, each a dict of ``names``, ``labels`` (uint8) and ``probability`` (float32, of a dog); and ``weights``,
+        for ``unpack_weights``.
 
     Raises:
         BookError: the training has diverged.
@@ -408,4 +411,4 @@ def outcome(model, history, parts, test=None, validation=None, keep_weights=Fals
         if not np.isfinite(answers).all():
             raise BookError("A training has diverged: its answers are not numbers. Try a smaller learning rate.")
         result[part] = {"names": list(photos.names), "labels": np.asarray(photos.labels), "probability": answers}
-    return {**result, "weights": model.get_weights()} if keep_weights else result
+    return {**result, "weights": pack_weights(model.get_weights(), bits)} if keep_weights else result

@@ -78,6 +78,37 @@ def about(path):
         return {}
 
 
+def pack_weights(arrays, bits=16):
+    """The weights of a network, small enough for an outcome that is committed.
+
+    Args:
+        arrays: what ``model.get_weights()`` gives, float32.
+        bits: 16: kernels (arrays of two axes or more) as float16. 8: kernels as whole numbers from -127 to 127, times one float32 step for
+            each output channel (the last axis); those with a single output channel as float16. All else, biases above all, stays float32.
+
+    Returns:
+        list for ``unpack_weights``, one entry an array: an array, or a dict of ``int8`` and ``step``.
+
+    Source: Jacob et al., 2018, arXiv:1712.05877; one step per channel as in Krishnamoorthi, 2018, arXiv:1806.08342.
+    """
+    packed = []
+    for array in map(np.asarray, arrays):
+        if array.ndim < 2:
+            packed.append(array)
+        elif bits == 16 or array.shape[-1] == 1:
+            packed.append(array.astype(np.float16))
+        else:
+            largest = np.abs(array).max(tuple(range(array.ndim - 1)))
+            step = np.where(largest, largest, 1).astype(np.float32) / np.float32(127)
+            packed.append({"int8": np.round(array / step).astype(np.int8), "step": step})
+    return packed
+
+
+def unpack_weights(packed):
+    """What ``pack_weights`` has packed, as a list of float32 arrays for ``model.set_weights``."""
+    return [np.float32(w["int8"]) * w["step"] if isinstance(w, dict) else np.float32(w) for w in packed]
+
+
 def find(run, key, profile):
     """The file of the outcome with this key: the profile's own, else one computed before or the edition's, which is copied; else None."""
     own = path_of(run, profile)

@@ -177,15 +177,15 @@ def known(name, names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="`make help` lists the same by what one wants.")
     parser.add_argument("step", choices=("book", "prepare", "train", "execute", "pages", "html", "edition-pages", "slides", "promote", "compare"))
-    parser.add_argument("name", nargs="?", help="for execute: a chapter; for train: an experiment and its seed, such as small_cnn-seed0")
-    parser.add_argument("--chapter", help="for train: the chapter that has the experiment; then no other is read")
+    parser.add_argument("names", nargs="*", help="for execute: a chapter; for train: experiments with their seeds, such as small_cnn-seed0")
+    parser.add_argument("--chapter", help="for train: the chapter that has the experiments; then no other is read")
     parser.add_argument("--profile", default="quick", help="a file of profiles/ (default: quick)")
     parser.add_argument("--executor", default="local", help="local (the default), or a Snakemake executor that is installed, such as slurm")
     parser.add_argument("--jobs", help="how many jobs the cluster is given at a time (default: $JOBS, or 20)")
     options = parser.parse_args()
     if options.jobs:
         os.environ["JOBS"] = options.jobs
-    if options.step in ("train", "execute") and not options.name:
+    if options.step in ("train", "execute") and not options.names:
         parser.error(f"{options.step} needs a name")
     try:
         if options.step in ("train", "execute", "pages"):
@@ -201,11 +201,14 @@ def main():
 
             environment.die_with_parent()
             if options.step == "execute":
-                execute.execute(known(options.name, chapters.chapters()), options.profile)
+                for name in options.names:
+                    execute.execute(known(name, chapters.chapters()), options.profile)
             else:
                 there = chapters.experiments_of(options.chapter, options.profile) if options.chapter else chapters.all_experiments(options.profile).values()
                 there = {experiment.run: experiment for experiment in there}
-                execute.train(there[known(options.name, there)], options.profile)
+                asked = [there[known(name, there)] for name in options.names]
+                for chapter in dict.fromkeys(e.chapter for e in asked):
+                    execute.train([e for e in asked if e.chapter == chapter], options.profile)
         elif options.step in ("pages", "edition-pages"):
             import pages
 

@@ -70,7 +70,7 @@ def project(slurm, tmp_path):
 
 
 def jobs_of(copy):
-    """All jobs that a project has ever submitted, in order: dicts of id, state, what (``experiment one-seed0``), cores, memory."""
+    """All jobs that a project has ever submitted, in order: dicts of id, state, what (``experiment_one_seed0``, ``chapter one``), cores, memory."""
     prefix = jobs_prefix(copy)
     listing = subprocess.run(
         ["squeue", "--noheader", "--states=all", "--sort=i", "--format=%i|%j|%T|%k|%C|%m"],
@@ -132,7 +132,7 @@ def test_trainings_and_chapters_are_jobs_that_ask_for_what_they_need_and_see_the
     for line in ("first-seed0 …", "second-seed0 done in", "trained …", "plain done in", "Open _build/test/html/index.html"):
         assert done.stdout.count(line) == 1, done.stdout
     submitted = jobs_of(copy)
-    names = ["chapter plain", "chapter trained", "experiment first-seed0", "experiment second-seed0"]
+    names = ["chapter plain", "chapter trained", "experiment_first_seed0", "experiment_second_seed0"]
     assert sorted(job["what"] for job in submitted) == names and {job["state"] for job in submitted} == {"COMPLETED"}
     assert {(job["cores"], job["memory"]) for job in submitted} == {("2", "1792M")}
     spans = copy.spans()

@@ -100,6 +100,34 @@ def test_an_outcome_comes_back_as_it_was(tmp_path):
     assert (back["history"], back["names"], back["none"], back["n"], back["ok"], back["pair"]) == ({"loss": [0.5, 0.25]}, ["cät"], None, 3, True, [1, 2])
 
 
+def some_weights():
+    """A convolution whose channels differ in size, one of them of zeros, and a dense layer of one unit."""
+    rng = np.random.default_rng(0)
+    kernel = (rng.normal(size=(3, 3, 8, 5)) * [1, 1e-3, 0, 40, 1e-9]).astype(np.float32)
+    return [kernel, rng.normal(size=5).astype(np.float32), rng.normal(size=(7, 1)).astype(np.float32), np.zeros(1, np.float32)]
+
+
+@pytest.mark.parametrize(("bits", "error"), [(16, 2**-11), (8, 0.5 / 127)])
+def test_packed_weights_come_back_within_rounding(tmp_path, bits, error):
+    weights = some_weights()
+    outcomes.save(tmp_path / "a.npz", {"weights": outcomes.pack_weights(weights, bits)}, {"key": "k"})
+    back = outcomes.unpack_weights(outcomes.load(tmp_path / "a.npz")[0]["weights"])
+    assert [(w.shape, w.dtype) for w in back] == [(w.shape, np.float32) for w in weights]
+    largest = np.abs(weights[0]).max((0, 1, 2))
+    smallest = 2**-25 if bits == 16 else 0  # half of the least number above 0 of float16; a step of one's own has none
+    assert (np.abs(back[0] - weights[0]) <= 1.001 * error * largest + smallest).all()
+    assert (np.abs(back[2] - weights[2]) <= 2**-11 * np.abs(weights[2])).all()
+    for i in (1, 3):
+        np.testing.assert_array_equal(back[i], weights[i])
+
+
+def test_packed_weights_take_two_bytes_or_one_a_number():
+    half, (eight, *others) = outcomes.pack_weights(some_weights()), outcomes.pack_weights(some_weights(), 8)
+    assert [w.dtype for w in half] == [np.float16, np.float32, np.float16, np.float32]
+    assert (eight["int8"].dtype, eight["step"].dtype, eight["step"].shape) == (np.int8, np.float32, (5,)) and np.abs(eight["int8"]).max() == 127
+    assert [w.dtype for w in others] == [np.float32, np.float16, np.float32]
+
+
 @pytest.mark.parametrize("value", [object(), {1, 2}, lambda: 0, np.array([object()])])
 def test_an_outcome_holds_no_code(tmp_path, value):
     with pytest.raises(BookError, match="a.npz"):

@@ -78,12 +78,12 @@ def edit(monkeypatch):
 NOTHING = [  # what, where, old, new
     ("prose", "training", "Three ingredients", "Three things"),
     ("a caption", "training", "Accuracy and loss of the small network in each epoch", "Accuracy and loss"),
-    ("a figure", "training", "reference=0.733", "reference=0.734"),
-    ("a figure of another part", "augmentation", "figsize=(7.5, 2.2)", "figsize=(7.5, 2.3)"),
+    ("a figure", "training", '{"labels shuffled": shuffled}', '{"shuffled labels": shuffled}'),
+    ("a figure of another part", "augmentation", "figsize=(7.5, 1.8)", "figsize=(7.5, 1.9)"),
     ("a claim", "training", "## The test, once", '```{code-cell} ipython3\nhelpers.claim("right", accuracy > 0.7)\n```\n\n## The test, once'),
     ("a comment", "transfer", "# the next chapter goes on from there", "# for the next chapter"),
     ("a docstring", "fine_tuning", "The head, then block 5 with the head.", "First the head."),
-    ("an experiment's cell in other words", "training", "recipe = dict(epochs=epochs, ", "recipe = dict( epochs = epochs, "),
+    ("an experiment's cell in other words", "training", "learning_rate=learning_rate, epochs=epochs", "learning_rate = learning_rate, epochs = epochs"),
     ("the look of figures", "figures", "def use_book_style(", "LOOK = 1\n\n\ndef use_book_style("),
     ("progress", "helpers", "about {left:.0f} s left", "{left:.0f} s to go"),
     ("setting up", "helpers", "; seed {seed}", " and seed {seed}"),
@@ -112,7 +112,7 @@ WITH = {  # what, where, old, new, and the runs of these chapters and their solu
         "transfer", "fine_tuning", "fine_tuning_solutions"} or run in {"transfer_a_tenth", "transfer_averaged"}),
     "VGG's preprocessing": ("helpers", "images / 255 if", "images / 256 if", lambda run: chapter_of(run) in {
         "transfer", "fine_tuning", "fine_tuning_solutions"} or run in {"transfer_a_tenth", "transfer_averaged"}),
-    "a training, also for the solutions": ("training", "RMSprop(learning_rate)", "Adam(learning_rate)", lambda run: chapter_of(run) in {
+    "a training, also for the solutions": ("training", "rmsprop(learning_rate)", "rmsprop(2 * learning_rate)", lambda run: chapter_of(run) in {
         "training", "training_solutions"}),
     "a function that the training uses": ("transfer", "layers.Dropout(0.5)", "layers.Dropout(0.4)", lambda run: chapter_of(run) == "transfer"),
     "one function of a page": ("transfer_solutions", "fit_head(inputs, labels, epochs, rate", "fit_head(inputs, labels, 1 + epochs, rate", lambda run: run == "transfer_averaged"),

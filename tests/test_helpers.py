@@ -130,6 +130,15 @@ def test_outcome_and_keep_best():
     json.dumps(result["history"])  # plain numbers
 
 
+@pytest.mark.parametrize("bits", [16, 8])
+def test_kept_weights_answer_as_the_trained_network_did(bits):
+    model, result = train_tiny(4, keep_weights=True, bits=bits)
+    copy = helpers.small_cnn(48)
+    copy.set_weights(helpers.unpack_weights(result["weights"]))
+    answers = copy.predict(split_of(16, 48).test.images, verbose=0).ravel()
+    np.testing.assert_allclose(answers, result["test"]["probability"], atol=0.02)
+
+
 def test_a_training_that_has_diverged_leaves_no_outcome():
     model = helpers.small_cnn(48)
     model.set_weights([w * np.nan for w in model.get_weights()])
