@@ -94,7 +94,9 @@ def read(path, image_size):
     Raises:
         BookError: there is no such file, or it is no photo; the message says why.
     """
-    path = Path(path).expanduser()
+    path = PROJECT / Path(path).expanduser()
+    if not path.is_file():
+        raise BookError(f"There is no file {path}.")
     try:
         return assets.read_photo(path, image_size)
     except (ValueError, OSError) as error:

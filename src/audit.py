@@ -8,10 +8,6 @@ them gets the folder and not the key, and writes one line a photo, its number an
 The chapter *How sure is it?* reads edition/audit.csv.
 """
 
-import environment
-
-environment.enter()
-
 import argparse
 import csv
 import io
