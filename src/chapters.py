@@ -427,17 +427,18 @@ READERS = ("needs", "load_records", "load_outcomes", "committed")  # functions o
 
 @cache
 def _named(chapter):
-    """``{reader: [names]}`` that the chapter's code hands to the readers of helpers."""
-    return names_read("\n".join(cell.source for cell in code_cells(_notebook(chapter))))
+    """``{function: [names]}`` that the chapter's code hands to the readers of helpers, and to ``save_records``."""
+    return names_in("\n".join(cell.source for cell in code_cells(_notebook(chapter))))
 
 
-def names_read(code):
-    """``{reader: [names]}`` that a piece of Python hands to the readers of helpers."""
-    found = {reader: [] for reader in (*READERS, "definitions")}
+def names_in(code):
+    """``{function: [names]}`` that a piece of Python hands to the readers of helpers, and to ``save_records``."""
+    of_helpers = (*READERS, "save_records")
+    found = {function: [] for function in (*of_helpers, "definitions")}
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
             who, what = node.func.value.id, node.func.attr
-            if (who == "helpers" and what in READERS) or (who == "chapters" and what == "definitions"):
+            if (who == "helpers" and what in of_helpers) or (who == "chapters" and what == "definitions"):
                 named = node.args if what == "needs" else node.args[:1]
                 found[what] += [a.value for a in named if isinstance(a, ast.Constant) and isinstance(a.value, str)]
     return found
@@ -445,8 +446,9 @@ def names_read(code):
 
 @cache
 def records_of(chapter, profile):
-    """Names of the records that a chapter writes: ``training`` and, where it has seeds, ``training-seed0``, …"""
+    """Names of the records that a chapter writes: ``training`` and, where it saves those of its seeds, ``training-seed0``, …"""
     seeds = sorted({e.seed for e in experiments_of(chapter, profile) if e.seed is not None and e.data})
+    seeds = seeds if _named(chapter)["save_records"] else []
     return (chapter, *(f"{chapter}-seed{seed}" for seed in seeds))
 
 
@@ -550,7 +552,7 @@ def outcomes_read(experiment, own=None):
         BookError: it reads an experiment that does not exist.
     """
     texts = [d.code for d in _function_of(experiment, own)[0].values() if d.counts and "load_outcomes" in d.code]
-    names = {name for text in texts for name in names_read(text)["load_outcomes"]}
+    names = {name for text in texts for name in names_in(text)["load_outcomes"]}
     return _runs_named(sorted(names), f"The experiment {experiment.name}", experiment.profile)
 
 

@@ -145,13 +145,14 @@ def save_records(chapter, profile, results, **more):
 
     Args:
         chapter, profile: which run this is.
-        results: {experiment: {seed: outcome}}, as ``run`` returns it.
+        results: {experiment: {seed: outcome}}, as ``run`` returns it; what has no epochs has no ``epochs``, ``best_epoch``, ``history``.
         more: what else the numbers depend on (weights in words, …), for the provenance.
 
     Returns:
         {experiment: {seed: entry of the record}}, accuracies from 0 to 1.
     """
     entries = {name: {} for name in results}
+    told = ("train_size", "epochs", "best_epoch", "trainable_parameters", "history")
     for seed in sorted({seed for by_seed in results.values() for seed in by_seed}):
         experiments, rows = [], [["experiment", "photo", "label", "probability"]]
         for name, result in ((name, by_seed[seed]) for name, by_seed in results.items() if seed in by_seed):
@@ -163,7 +164,7 @@ def save_records(chapter, profile, results, **more):
                 "accuracy": float(np.mean((probability > 0.5) == (truth == 1))),
                 "loss": float(-np.mean(truth * np.log(probability) + (1 - truth) * np.log(1 - probability))),
                 "test_size": len(truth),
-                **{k: result[k] for k in ("train_size", "epochs", "best_epoch", "trainable_parameters", "history")},
+                **{k: result[k] for k in told if k in result},
                 "seconds": result.get("seconds", about["seconds"]),  # of the training alone, where its function says it
                 **{k: about.get(k) for k in ("processor_seconds", "device", "backend", "precision")},
             }

@@ -63,7 +63,7 @@ class BookInOneProcess(LoadScopeScheduling):
     def _split_scope(self, nodeid):
         if nodeid.startswith(("tests/test_commands.py", "tests/test_freshness.py", "tests/test_edition.py")):
             return nodeid.split("::")[0]
-        return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py")) else nodeid
+        return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py", "tests/test_proof.py")) else nodeid
 
 
 def pytest_xdist_make_scheduler(config, log):

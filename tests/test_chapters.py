@@ -51,6 +51,10 @@ experiments = {
     **{f"count_{n}": dict(function=count, seeds=None, n=n) for n in (1, 2)},
 }
 ```
+
+```{code-cell} ipython3
+helpers.save_records("small", profile, {})
+```
 """
 )
 TOOLS = '''"""Words."""
@@ -207,6 +211,9 @@ def test_experiments_are_read_without_running_the_chapter(project):
 
 def test_records_and_what_is_read(project):
     assert chapters.records_of("small", "test") == ("small", "small-seed0", "small-seed1")
+    edit(project, 'helpers.save_records("small", profile, {})', "pass", "book/chapters/small.md")
+    assert chapters.records_of("small", "test") == ("small",), "a page of solutions keeps what its trainings found to itself"
+    edit(project, "pass", 'helpers.save_records("small", profile, {})', "book/chapters/small.md")
     assert chapters.needs("other", "test") == ["small"] and chapters.needs("small", "test") == []
     edit(project, '"small-seed*"', '"*"', "book/chapters/other.md")
     assert chapters.needs("other", "test") == ["small"]
