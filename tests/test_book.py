@@ -248,6 +248,28 @@ def test_every_page_says_which_run_it_shows(book):
             assert words in banner.get_text(" "), (name, words)
 
 
+def test_the_six_and_the_ladder_are_on_the_pages_that_ask_for_them(book):
+    """Filled in when pages are made, from this run's own records and photos."""
+    for name in ("training", "results"):
+        page = soup(book.html / "chapters" / f"{name}.html")
+        pictures = page.select(".book-six img")
+        assert len(pictures) == 6 and all((book.html / "chapters" / p["src"]).is_file() for p in pictures)
+        assert len(page.select(".book-ladder li")) >= 6
+    assert soup(book.html / "chapters" / "training.html").select_one(".book-now .book-rung").get_text() == "small network"
+    assert "No name in words" not in soup(book.html / "chapters" / "results.html").get_text()
+
+
+def test_all_results_are_one_table_to_download(book):
+    link = soup(book.html / "chapters" / "results.html").select_one("a[download][href$='results.experiments.csv']")
+    with open(book.html / "chapters" / link["href"], encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    records = [strict(path.read_text(encoding="utf-8")) for path in sorted(book.results.glob("*-seed*.json"))]
+    recorded = {(e["name"], str(r["seed"])): e["accuracy"] for r in records for e in r["experiments"]}
+    assert {(row["experiment"], row["seed"]): pytest.approx(float(row["accuracy"]), abs=1e-5) for row in rows} == recorded
+    columns = strict((book.results / "results.json").read_text(encoding="utf-8"))["columns"]
+    assert list(rows[0]) == list(columns) and all(len(words) > 10 for words in columns.values())
+
+
 # --- running again ---------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from conftest import PROJECT
 
 MODULES = {path.stem: path for path in sorted((PROJECT / "src").glob("*.py"))}
 # What a chapter may use, from the lowest room up. The pipeline stands above them, and none of them knows it.
-BELOW_CHAPTERS = ("paths", "machine", "fetch", "found", "assets", "chapters", "outcomes", "experiments", "figures", "augment", "helpers")
+BELOW_CHAPTERS = ("paths", "machine", "fetch", "found", "assets", "album", "chapters", "outcomes", "experiments", "figures", "augment", "helpers")
 
 
 def imports_of(path):
