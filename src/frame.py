@@ -1,7 +1,6 @@
 """What stands around a chapter's text: the lines above and below its title, the parts as cards, and the files that only some pages load.
 
-``_toc.yml`` is the one truth about order and parts. A part whose caption begins with a Roman numeral, ``II · Cats and dogs``, counts its chapters;
-a page that lies below another one in the contents, as solutions do, names that one instead.
+``_toc.yml`` is the one truth about order and parts. A part whose caption begins with a Roman numeral, ``II · Cats and dogs``, counts its chapters.
 """
 
 import re
@@ -46,22 +45,6 @@ def contents():
     """``[(caption, [docname, …])]``: the parts with the pages that they list, without those below a page."""
     toc = chapters.read_yaml(PROJECT / "_toc.yml")
     return [(part.get("caption", ""), [docname(entry) for entry in part.get("chapters", []) if "file" in entry]) for part in toc.get("parts", [])]
-
-
-@cache
-def parents():
-    """``{docname: docname of the page below which it lies in the contents}``"""
-    found = {}
-
-    def walk(entry):
-        for inner in entry.get("sections", []):
-            found[docname(inner)] = docname(entry)
-            walk(inner)
-
-    toc = chapters.read_yaml(PROJECT / "_toc.yml")
-    for entry in [entry for part in toc.get("parts", []) for entry in part.get("chapters", [])]:
-        walk(entry)
-    return found
 
 
 def docname(entry):

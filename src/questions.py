@@ -21,7 +21,8 @@ Three directives for predictions and a role, and one directive for checks, in My
     ```{predictions}                   all predictions of the book, and a button that forgets them
     ```
 
-    ```{check} Which of the two would you quote to a friend?
+    ```{check}
+    Which of the two would you quote to a friend?
     - [ ] The training accuracy.
 
       It says how well the network remembers.
@@ -107,9 +108,10 @@ class Predict(SphinxDirective):
         other = next((doc for doc, there in book.items() if name in there), None)
         if other:
             raise self.error(f"There are two predictions of the name {name!r}; the other one is in {other}.")
-        question = next((child.astext() for child in body if isinstance(child, nodes.paragraph)), "")
+        sentences = [sentence for child in body if isinstance(child, nodes.paragraph) for sentence in re.split(r"(?<=[.?!])\s+", child.astext())]
+        question = " ".join(sentence for sentence in sentences if sentence.endswith("?"))  # for the table of all predictions
         if not question:
-            raise self.error(f"The prediction {name!r} asks nothing.")
+            raise self.error(f"The prediction {name!r} asks nothing: none of its sentences ends with a question mark.")
         book.setdefault(self.env.docname, {})[name] = entry | {"question": question}
         title = f"predict-{name}-title"
         attributes = {"class": "book-card book-predict", "id": f"predict-{name}", "role": "group", "aria-labelledby": title}
@@ -257,16 +259,15 @@ def take_mark(item):
 class Check(SphinxDirective):
     """One question with two to four answers. An answer begins with ``[x]`` if it is right and ``[ ]`` if not; the rest of its item is the reason."""
 
-    required_arguments = 1
-    final_argument_whitespace = True
     has_content = True
     option_spec = {"several": directives.flag}
 
     def run(self):
         body = nodes.container()
         self.state.nested_parse(self.content, self.content_offset, body)
-        question, _ = self.parse_inline(self.arguments[0], lineno=self.lineno)
-        *more, answers = body.children or [None]
+        if not body.children or not isinstance(body[0], nodes.paragraph):
+            raise self.error("A question to check oneself begins with its question.")
+        question, *more, answers = body.children if len(body) > 1 else [body[0], None]
         if not isinstance(answers, nodes.bullet_list) or not 2 <= len(answers) <= 4:
             raise self.error("A question to check oneself ends with a list of two to four answers.")
         marks, several = [take_mark(item) for item in answers], "several" in self.options
@@ -277,7 +278,7 @@ class Check(SphinxDirective):
         name = f"check-{self.env.new_serialno('check')}"
         card = tagged(tag="div", attributes={"class": "book-card book-check", "role": "group", "aria-labelledby": name})
         card += tagged_line("", "Check yourself", tag="p", attributes={"class": "book-card-title"})
-        asked = tagged_line("", "", *question, tag="p", attributes={"class": "book-question", "id": name})
+        asked = tagged_line("", "", *question.children, tag="p", attributes={"class": "book-question", "id": name})
         if several:
             asked += nodes.Text(" (Several are right.)")
         card += [asked, *more]
