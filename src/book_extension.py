@@ -62,6 +62,7 @@ def configure(app, config):
     config["external_toc_path"] = str(contents)
     config["html_theme_options"] = {**config["html_theme_options"], "announcement": pages.banner(profile)}
     config["book_runs"] = pages.digest_of_runs(profile)
+    config["live_profile"] = profile
 
 
 def without_folder(node):
@@ -166,6 +167,7 @@ def setup(app):
     app.add_config_value("book_runs", "", "env", str)  # another value: Sphinx reads every page again, as pages quote each other's numbers
     app.add_directive("ladder", Ladder)
     app.add_directive("the-six", TheSix)
+    app.setup_extension("live_directive")
     app.connect("config-inited", configure, priority=100)  # before the contents are read
     app.connect("source-read", weave)
     app.connect("doctree-read", add_remark)

@@ -9,6 +9,7 @@ import pandas as pd
 import cast
 import chapters
 import execute
+import live
 import outcomes
 import pages
 from paths import EDITION, BookError, runs_folder, write_atomically
@@ -45,6 +46,10 @@ def promote(profile="report"):
     write_atomically(EDITION / "data.json", json.dumps(data, indent=1).encode())
     if cast.ladder_of(profile)[0] in done:
         cast.write_six(profile, EDITION)
+        try:
+            live.collect()
+        except BookError as error:
+            print(f"The live figures keep the photos that they had. {error}")
     size = sum(p.stat().st_size for p in EDITION.rglob("*") if p.is_file()) / 2**20
     print(f"edition/ has been given {len(done)} chapters and {len(kept)} experiments of the profile {profile}; it has {size:.1f} MiB.")
     if missing:

@@ -22,6 +22,7 @@ import yaml
 import cast
 import chapters
 import execute
+import live
 import sanitise
 from paths import BOOK, BUILD, EDITION, PROJECT, BookError, runs_folder, say, shown, write_atomically
 
@@ -346,23 +347,26 @@ def _files():
     """What the pages are made of besides the runs: all text and decoration, and the code that makes the pages."""
     made = [p for p in sorted(BOOK.rglob("*")) if p.is_file() and not any(part.startswith(".") for part in p.relative_to(BOOK).parts)]
     made += [PROJECT / "_config.yml", PROJECT / "_toc.yml", *sorted((PROJECT / "src" / "deck").glob("*"))]
-    return made + [PROJECT / "src" / f"{name}.py" for name in ("pages", "book_extension", "cast", "frame", "questions", "sanitise", "slides")]
+    made += [p for p in sorted(live.SOURCES.rglob("*")) if p.is_file()]
+    rooms = ("pages", "book_extension", "cast", "frame", "questions", "sanitise", "slides", "live", "live_directive")
+    return made + [PROJECT / "src" / f"{name}.py" for name in rooms]
 
 
 def key(profile, data):
     """What decides the pages of a run: text, decoration, the keys of all runs, the banner."""
-    return chapters.digest(_digests(_files()), [chapters.chapter_key(c, profile, data) for c in chapters.chapters()], banner_of(profile, data))
+    keys = [chapters.chapter_key(c, profile, data) for c in chapters.chapters()]
+    return chapters.digest(_digests(_files()), _digests(filter(os.path.exists, [live.COLLECTED])), keys, banner_of(profile, data))
 
 
 def edition_key():
-    """What decides the pages of the edition: text, decoration, its executed notebooks."""
+    """What decides the pages of the edition: text, decoration, its executed notebooks, what the live figures take from it."""
     return chapters.digest(_digests(_files()), digest_of_runs("edition"))
 
 
 def digest_of_runs(profile):
     """Stands for the content of all runs that the pages show."""
     runs = [path for path in (run_of(c, profile) for c in chapters.chapters()) if path.exists()]
-    return chapters.digest(_digests([*runs, *cast.files(profile)]))
+    return chapters.digest(_digests([*runs, *cast.files(profile), *live.sources(profile)]))
 
 
 def _digests(paths):
