@@ -61,6 +61,7 @@ def configure(app, config):
     contents.write_text(yaml.safe_dump(without_folder(chapters.read_yaml(PROJECT / "_toc.yml")), sort_keys=False), encoding="utf-8")
     config["external_toc_path"] = str(contents)
     config["html_theme_options"] = {**config["html_theme_options"], "announcement": pages.banner(profile)}
+    config["mathjax_path"] = "mathjax/startup.js"  # sphinx-mathjax-offline names the file that holds all of MathJax
     config["book_runs"] = pages.digest_of_runs(profile)
     config["live_profile"] = profile
 
@@ -149,7 +150,7 @@ def finish(app, exception):
         tidy = UNUSED.sub("", text)
         tidy = tidy.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # its children are no list items
         tidy = tidy.replace('<summary aria-label="Toggle hidden content">', "<summary>")  # it says itself what it unfolds
-        tidy = frame.sized(tidy, path.parent.resolve())
+        tidy = frame.early(frame.sized(tidy, path.parent.resolve()))
         if tidy != text:
             path.write_text(tidy, encoding="utf-8")
     shutil.rmtree(html / "_static" / "vendor", ignore_errors=True)

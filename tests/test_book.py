@@ -301,7 +301,7 @@ def test_no_page_loads_a_style_sheet_or_script_that_it_does_not_use(book):
         files = [urlsplit(tag.get("src") or tag.get("href")).path.rpartition("/")[2] for tag in soup(page).select("script[src], link[rel=stylesheet]")]
         faults += [f"{page.name}: {file}" for file in files if any(file.startswith(name) and not re.search(mark, body) for name, mark in frame.USED_BY.items())]
         faults += [f"{page.name}: {file}" for file in files if file in ("reveal.js", "reveal.css", "slides.css", "all.min.js", "all.min.css")]
-        faults += [f"{page.name}: MathJax" for file in files if file == "tex-chtml.js" and "math" not in body]
+        faults += [f"{page.name}: MathJax" for file in files if file == "startup.js" and "math" not in body]
     complain(faults)
 
 

@@ -1,9 +1,12 @@
 """What stands around a chapter's text: where it stands in the book, the cards of the parts, and the files that a page loads."""
 
+import re
+
 import pytest
 from PIL import Image
 
 import frame
+from conftest import PROJECT
 
 TOC = {
     "root": "book/index",
@@ -81,3 +84,10 @@ def test_a_picture_is_shown_as_wide_as_it_was_drawn(tmp_path):
         '<img width="480" height="240" alt="" src="../_images/drawn.png"/><img alt="" src="../_images/other.png"/>'
         '<img width="648" height="200" alt="" src="../_images/photos.svg"/><img alt="" src="../_images/gone.png"/><img width="3" src="../_images/drawn.png"/>'
     )
+
+
+def test_fonts_are_asked_for_before_the_style_sheets_and_are_there():
+    page = frame.early('<head><link href="../_static/styles/theme.css?digest=1" rel="stylesheet" /><link href="../_static/styles/theme.css" /></head>')
+    assert page.index("<script>") < page.index("theme.css") and page.count("<script>") == 1 and "../_static/fonts/" in page
+    names = re.findall(r'"(source-[\w-]+)"', page)
+    assert len(names) == 3 and all((PROJECT / "book" / "_static" / "fonts" / f"{name}.woff2").exists() for name in names)
