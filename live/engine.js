@@ -11,7 +11,7 @@
 //   dense      weights, bias, relu
 //   mean, add, sigmoid
 // A tensor is [shape, kind, first byte, count, first byte of its scales]: float32 ("f32"), float16 ("f16"), or one byte a number with a
-// float32 scale for each place of the last axis ("i8"). `bytes` holds them all, in base64.
+// float32 scale for each place of the last axis ("i8"). `bytes` holds them all, compressed with gzip, in base64.
 
 function liveWorker() {  // all of this function runs in the worker
   "use strict";
@@ -41,8 +41,8 @@ function liveWorker() {  // all of this function runs in the worker
     const value = exponent ? POWERS[exponent] * (1 + rest / 1024) : rest * 2 ** -24;
     return bits & 0x8000 ? -value : value;
   };
-  function unpack({ tensors, bytes }) {
-    const { buffer } = decode(bytes);
+  async function unpack({ tensors, bytes }) {
+    const buffer = await new Response(new Blob([decode(bytes)]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
     return tensors.map(([shape, kind, first, count, scales]) => {
       if (kind === "f32") return { shape, data: new Float32Array(buffer, first, count) };
       const data = new Float32Array(count);
@@ -187,7 +187,7 @@ function liveWorker() {  // all of this function runs in the worker
       nn = (await WebAssembly.instantiate(decode(wasm), { env: { memory } })).instance.exports;
       top = (nn.heap() + 15) & ~15;
     },
-    load({ name, pack }) { packs[name] = { ...pack, bytes: null, unpacked: unpack(pack) }; },
+    async load({ name, pack }) { packs[name] = { ...pack, bytes: null, unpacked: await unpack(pack) }; },
     // Networks lie on top of each other in memory: to open number n is to forget those from n on.
     open({ name, number, layers = packs[name].layers, ...more }) {
       if (networks[number]) top = networks[number].start;

@@ -6,6 +6,7 @@ the first layers of VGG19; ``python src/live.py compiled`` writes down of which 
 """
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -101,7 +102,7 @@ def residual(weights, size):
     def separable():
         normalise()
         layer("depthwise", weights=_put(tensors, weights.pop(0)[..., 0]), same=True)
-        return layer("conv", weights=_put(tensors, weights.pop(0), "i8"))
+        return layer("conv", weights=_put(tensors, weights.pop(0)))
 
     x = layer("conv", weights=_put(tensors, weights.pop(0)), stride=2, same=True)
     while weights[4].ndim == 4:  # behind the last normalisation stands the dense layer
@@ -109,7 +110,7 @@ def residual(weights, size):
         y = separable()
         if weights[0].ndim == 4:
             y = layer("maxpool", k=3, stride=2, same=True)
-            short = layer("conv", weights=_put(tensors, weights.pop(0), "i8"), stride=2, same=True, of=[x])
+            short = layer("conv", weights=_put(tensors, weights.pop(0)), stride=2, same=True, of=[x])
             x = layer("add", of=[y, short])
         else:
             x = layer("add", of=[y, x])
@@ -121,7 +122,7 @@ def residual(weights, size):
 
 
 def vgg19(weights, size=128):
-    """The first layers of VGG19, of which a filter's mean can be climbed.
+    """The first layers of VGG19, of which a filter's mean can be climbed. The first kernel stays float32: it meets the largest numbers.
 
     Args:
         weights: kernels and biases of ``VGG_LAYERS``, in turn.
@@ -138,7 +139,7 @@ def vgg19(weights, size=128):
             {
                 "kind": "conv",
                 "name": name,
-                "weights": _put(tensors, kernel),
+                "weights": _put(tensors, kernel, "f16" if i else "f32"),
                 "bias": _put(tensors, bias),
                 "same": True,
                 "relu": True,
@@ -151,19 +152,18 @@ BUILDERS = {"small_cnn": small_cnn, "small_cnn_augmented": small_cnn, "residual"
 
 
 def _put(tensors, array, kind="f16"):
-    """Add a tensor to a list and return its place. Vectors, biases above all, stay float32."""
+    """Add a tensor to a list and return its place. Vectors, biases above all, stay float32; one kernel alone has no 8 bits."""
     array = np.asarray(array)
-    tensors.append(
-        (
-            array,
-            kind if array.ndim > 1 and (kind == "f16" or array.shape[-1] > 1) else "f16" if array.ndim > 1 else "f32",
-        )
-    )
+    if array.ndim == 1:
+        kind = "f32"
+    elif kind == "i8" and array.shape[-1] == 1:
+        kind = "f16"
+    tensors.append((array, kind))
     return len(tensors) - 1
 
 
 def packed(network):
-    """A network with its tensors as JSON can hold them: a table of where each one lies, and all of them in base64."""
+    """A network with its tensors as JSON can hold them: a table of where each one lies, and all of them, gzip in base64."""
     table, content = [], bytearray()
 
     def append(array):
@@ -180,7 +180,7 @@ def packed(network):
             table.append(
                 [list(array.shape), kind, append(array.astype({"f16": "<f2", "f32": "<f4"}[kind])), array.size]
             )
-    return {**network, "tensors": table, "bytes": base64.b64encode(content).decode()}
+    return {**network, "tensors": table, "bytes": base64.b64encode(gzip.compress(content, mtime=0)).decode()}
 
 
 # --- photos and answers ------------------------------------------------------------------------------------------------
@@ -191,15 +191,21 @@ def drawn_photos():
     photos = []
     for label, index in ((0, 3), (1, 4), (0, 7), (1, 8), (0, 12), (1, 13)):
         data = io.BytesIO()
-        Image.fromarray(assets.draw_photo(label, index, 180)).save(data, "PNG")
-        photos.append(_as_text(data.getvalue(), f"{assets.CLASSES[label]}.{index}.png", label))
+        Image.fromarray(assets.draw_photo(label, index, 180)).save(data, "JPEG", quality=88)
+        photos.append(_as_text(data.getvalue(), f"{assets.CLASSES[label]}.{index}.jpg", label))
     return photos
 
 
 def _as_text(content, name, label, alt=None):
     kind = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}.get(content[:2], "image/webp")
     alt = alt or f"{name.rsplit('.', 1)[0]}, a photo of a {assets.CLASSES[label]}"
-    return {"name": name, "label": int(label), "type": kind, "alt": alt, "bytes": base64.b64encode(content).decode()}
+    return {
+        "name": name,
+        "label": int(label),
+        "type": kind,
+        "alt": alt,
+        "bytes": base64.b64encode(gzip.compress(content, mtime=0)).decode(),
+    }
 
 
 def read_answers(profile):
@@ -282,7 +288,7 @@ def collect():
     outcome = {
         "six": [_file(name, *files[name]) for name in six],
         "hard": [_file(name, *files[name], smaller=420) for name in hard],
-        "vgg19": outcomes.pack_weights(weights),
+        "vgg19": [weights[0], *outcomes.pack_weights(weights[1:])],
     }
     outcomes.save(COLLECTED, outcome, {"key": "", "six": six, "hard": hard})
     size = COLLECTED.stat().st_size / 2**20

@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 import assets
+import firefox
 import live
 import outcomes
-from conftest import PROJECT, serving
+from conftest import PROJECT, REAL_DATA, needs, serving
+from paths import EDITION
 from test_browser import Quiet, Visit, chromium, serious  # noqa: F401 (a fixture)
 from test_live import build
 
@@ -705,3 +707,70 @@ def test_without_simd_or_a_figures_data_the_still_picture_stays(chromium, addres
 
 def test_no_figure_had_an_error_or_asked_another_host(visits):
     assert not visits().faults and not visits().elsewhere, visits().faults + visits().elsewhere
+
+
+@pytest.mark.skipif(not firefox.path(), reason="there is no Firefox on the PATH (Debian: apt-get install firefox-esr)")
+def test_firefox_runs_every_figure_from_the_disk(pages, tmp_path):
+    with firefox.firefox(tmp_path) as browser:
+        browser.open((pages / "index.html").as_uri())
+        seen = browser.run("""
+            const until = async (what) => { for (let i = 0; i < 400 && !what(); i++) await new Promise((r) => setTimeout(r, 50)); };
+            const seen = {};
+            for (const figure of document.querySelectorAll("[data-live]")) {
+                figure.scrollIntoView();
+                await until(() => figure.dataset.state);
+                const words = () => figure.querySelector(".live-status").textContent, name = figure.dataset.live;
+                if (name === "try" || name === "maps") figure.querySelectorAll(".live-photos input")[1].click();
+                if (name === "ascent") figure.querySelector(".live-go").click();
+                const end = { try: "residual says", maps: "Channel 0", ascent: "Step" }[name];
+                if (end) await until(() => words().includes(end));
+                seen[name] = [figure.dataset.state, !end || words().includes(end)];
+            }
+            return seen;""")
+    assert seen == {name: ["ready", True] for name in NAMES}
+
+
+# --- the edition's own networks ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SIZES)
+@needs("cats_vs_dogs")
+def test_the_editions_networks_say_on_100_photos_what_keras_says(visits, name, monkeypatch):
+    """Within 0.002 for the same pixels and within 0.01 from the file on; no answer flips but near one half."""
+    path = EDITION / "outcomes" / f"{name}-seed0.npz"
+    if "weights" not in (outcomes.load(path)[0] if path.exists() else {}):
+        pytest.skip("the edition has no weights of this network")
+    import helpers
+
+    monkeypatch.setenv("BOOK_DATA", REAL_DATA)
+    outcome, about = outcomes.load(path)
+    size = about["data"]["image_size"]
+    chosen = set(sorted(assets.fixed_test_photos())[::10][:100])
+    files = [
+        file
+        for label, file in assets.list_photos(assets.find_photos())[0]
+        if assets.base_name(file.name, label) in chosen
+    ]
+    photos = np.stack([assets.read_photo(file, size) for file in files])
+    make = (
+        helpers.small_cnn if name == "small_cnn" else partial(functions_of("residual")["residual_network"], dropout=0.5)
+    )
+    model, weights = make(size), outcomes.unpack_weights(outcome["weights"])
+    model.set_weights(weights)
+    theirs = model.predict(photos.astype(np.float32), batch_size=20, verbose=0)[:, 0]
+    script = f"""async ({{ pack, photos, files }}) => {{ {ENGINE} await engine.ask("load", {{ name: "it", pack }}); await engine.ask("open", {{ name: "it", number: 0 }});
+        const say = async (pixels) => (await engine.ask("run", {{ number: 0, pixels }})).values[0], same = [], whole = [];
+        for (const photo of photos) same.push(await say(bytes(photo)));
+        for (const file of files) whole.push(await say(await LIVE.pixels(new File([bytes(file)], "photo"), pack.size)));
+        engine.close(); return [same, whole];
+    }}"""
+    given = {
+        "pack": live.packed(live.BUILDERS[name](weights, size)),
+        "photos": rgba(photos),
+        "files": [base64.b64encode(file.read_bytes()).decode() for file in files],
+    }
+    for ours, allowed in zip(visits().page.evaluate(script, given), (0.002, 0.01)):
+        assert np.abs(np.array(ours) - theirs).max() < allowed
+        assert not [
+            pair for pair in zip(ours, theirs) if (pair[0] > 0.5) != (pair[1] > 0.5) and not 0.49 < pair[1] < 0.51
+        ]

@@ -14,11 +14,11 @@ LIVE.figure("field", async (kit) => {
   const canvas = el("canvas"), frame = el("i", { class: "live-frame" }), photo = el("div", { class: "live-square" }, canvas, frame);
   const photos = await kit.photos(kit.careful(async ({ file }) => paint(canvas, await LIVE.pixels(file, size), size)));
   const boxes = layers.map((one, i) => {
-    const dot = el("i"), square = el("div", { tabindex: "0", role: "application", "aria-label": `${one.name}, ${one.side} by ${one.side} places: the arrow keys choose one`, style: `width: ${18 + one.side / 2.4}px; aspect-ratio: 1` }, dot);
+    const dot = el("i"), square = el("div", { class: "live-places", tabindex: "0", role: "application", "aria-label": `${one.name}, ${one.side} by ${one.side} places: the arrow keys choose one`, style: `width: ${18 + one.side / 2.4}px; aspect-ratio: 1` }, dot);
     drag(square, (x, y) => { choose(i, Math.floor(y * one.side), Math.floor(x * one.side)); square.focus({ preventScroll: true }); });
     arrows(square, (dx, dy) => (layer === i ? choose(i, row + dy, column + dx) : choose(i, ...middle(one))));
     square.addEventListener("focus", () => { if (layer !== i) choose(i, ...middle(one)); });
-    return { dot, box: el("div", { class: "live-layer" }, square, el("div", { style: "border: 0; background: none; cursor: auto" }, one.name, el("br"), `${one.side} × ${one.side} × ${one.channels}`)) };
+    return { dot, box: el("div", { class: "live-layer" }, square, el("div", {}, one.name, el("br"), `${one.side} × ${one.side} × ${one.channels}`)) };
   });
   kit.stage.append(photos.box, el("div", { class: "live-side" }, photo,
     el("div", {}, el("p", { class: "live-title" }, "Layers: click a place, or use the arrow keys"), el("div", { class: "live-layers" }, boxes.map((b) => b.box)))));
