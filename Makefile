@@ -33,6 +33,7 @@ help:           ## list the targets
 	@echo "  EXECUTOR      local (the default) or slurm: every training and chapter becomes a job of the cluster"
 	@echo "  JOBS          how many jobs the cluster is given at a time"
 	@echo "  BOOK_DATA     a folder that holds cats_vs_dogs/ and weights/; without it: data/, then a download"
+	@echo "  OWN           a folder of your own photos, a sub-folder for each class, for the chapter on photos of your own"
 	@echo "  BOOK_MEMORY   GiB of memory that a run may use (default: what is free); with less, fewer chapters run side by side"
 	@echo "  PYTHON        a Python 3.11 to 3.13 (now: $(or $(PYTHON),none found))"
 	@echo "  ZIG           of make live: a Python that has live/requirements.txt (now: $(ZIG))"

@@ -5,6 +5,7 @@ Named in _config.yml. ``BOOK_PROFILE`` in the environment says whose outputs: th
 
 import os
 import re
+import shutil
 from functools import wraps
 from pathlib import Path
 
@@ -17,15 +18,17 @@ from sphinx.util.docutils import SphinxDirective
 
 import cast
 import chapters
+import frame
 import pages
+import questions
 import slides
 from paths import BOOK, PROJECT, BookError
 
 # What the theme puts on every page and the book does not use: thebe, a way to run cells on another host, whose script
-# stands there twice and so fails; and a preloading of fonts that browsers refuse for pages opened from a disk.
+# stands there twice and so fails; Font Awesome, of which icons.css has the few icons that are shown; and a preloading of its fonts.
 UNUSED = re.compile(
-    r'\s*<script>const THEBE_JS_URL[^<]*</script>|\s*<script[^>]*sphinx-thebe[^>]*></script>'
-    r'|\s*<link[^>]*sphinx-thebe[^>]*>|\s*<link rel="preload" as="font"[^>]*>'
+    r'\s*<script>const THEBE_JS_URL[^<]*</script>|\s*<script[^>]*(?:sphinx-thebe|fontawesome)[^>]*></script>'
+    r'|\s*<link[^>]*(?:sphinx-thebe|fontawesome)[^>]*>|\s*<link rel="preload" as="font"[^>]*>'
 )  # fmt: skip
 READER = {".md": ("nbformat.reads", {"as_version": 4}, False)}  # myst-nb's form: how to read a page that was woven
 logger = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ def configure(app, config):
     contents.write_text(yaml.safe_dump(without_folder(chapters.read_yaml(PROJECT / "_toc.yml")), sort_keys=False), encoding="utf-8")
     config["external_toc_path"] = str(contents)
     config["html_theme_options"] = {**config["html_theme_options"], "announcement": pages.banner(profile)}
+    config["mathjax_path"] = "mathjax/startup.js"  # sphinx-mathjax-offline names the file that holds all of MathJax
     config["book_runs"] = pages.digest_of_runs(profile)
     config["live_profile"] = profile
 
@@ -84,10 +88,9 @@ def weave(app, docname, content):
     for cell in shown.cells:
         if cell.cell_type == "markdown":
             cell.source = pages.with_dashes(cell.source, docname, profile)
-    at = next(i for i, cell in enumerate(shown.cells) if cell.cell_type == "code")
     if len(lines) == len(shown.cells):  # then warnings name the line of the source
-        shown.metadata["source_map"] = [*lines[:at], lines[at], *lines[at:]]
-    shown.cells.insert(at, pages.ways_to_run(chapter, page.notebook))
+        shown.metadata["source_map"] = lines
+    pages.folded(shown)
     content[0] = nbformat.writes(shown)
 
 
@@ -146,8 +149,11 @@ def finish(app, exception):
         text = path.read_text(encoding="utf-8")
         tidy = UNUSED.sub("", text)
         tidy = tidy.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # its children are no list items
+        tidy = tidy.replace('<summary aria-label="Toggle hidden content">', "<summary>")  # it says itself what it unfolds
+        tidy = frame.early(frame.sized(tidy, path.parent.resolve()))
         if tidy != text:
             path.write_text(tidy, encoding="utf-8")
+    shutil.rmtree(html / "_static" / "vendor", ignore_errors=True)
     slides.write_decks(html)
     for remark, names in pages.remarks(profile).items():
         logger.info("%s %s.", remark, ", ".join(names))
@@ -166,6 +172,8 @@ def setup(app):
     app.connect("config-inited", configure, priority=100)  # before the contents are read
     app.connect("source-read", weave)
     app.connect("doctree-read", add_remark)
+    questions.setup(app)
+    frame.setup(app)
     app.connect("env-updated", write_in_parallel)
     app.connect("build-finished", finish)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -18,7 +18,7 @@ import assets
 import chapters
 import outcomes
 from machine import provenance
-from paths import BookError, decides_nothing, runs_folder, write_atomically
+from paths import PROJECT, BookError, decides_nothing, runs_folder, write_atomically
 
 # --- experiments: found, or computed here ----------------------------------------------------------------------
 
@@ -56,7 +56,7 @@ def outcome_of(experiment, profile):
         chapter = chapter or experiment.chapter
         function = chapters.definitions(chapter, only_functions=True, profile=profile)[name]
     own, data = _module_of(function), assets.stock(profile)
-    key = chapters.outcome_key(replace(experiment, function=function.__name__), data, own)
+    key = chapters.outcome_key(replace(experiment, function=function.__name__, profile=profile), data, own)
     path = outcomes.find(experiment.run, key, profile)
     if path is None:
         given = {} if experiment.seed is None else {"seed": experiment.seed}
@@ -208,6 +208,16 @@ def needs(*patterns, profile):
 def load_records(pattern, profile):
     """The records of other chapters whose names fit a pattern, such as ``*-seed*``: a list of dicts, by chapter and seed."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in needs(pattern, profile=profile)]
+
+
+@decides_nothing
+def committed(name):
+    """A file of the project that no run makes, such as ``edition/audit.csv``: its path, or None if there is none.
+
+    Named where it is read, in a plain text: so an edit of the file executes the chapter anew.
+    """
+    path = PROJECT / name
+    return path if path.is_file() else None
 
 
 # --- claims ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ they are, and its words stand on small plates that are legible on any ground.
 
 import base64
 import io
+import textwrap
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -20,15 +21,17 @@ from PIL import Image
 
 from paths import BOOK
 
-# Okabe and Ito's palette: eight colours that colour-blind readers tell apart.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
-)  # fmt: skip
-CAT, DOG = BLUE, RED  # in every figure, for nothing else where cats and dogs are shown, too
-INK, PLATE = "#22211e", "#f4f1ea"
+# Cats are blue and dogs are orange, in every figure, bar and word, and nothing else is: Okabe and Ito's blue and vermilion, darkened so that words can
+# have them, too. book/_static/look.css has the same two.
+CAT, DOG = "#0a5f96", "#b3500b"
+# Whatever else has to be told apart: four colours that colour-blind readers tell from each other and from these two.
+GREEN, PURPLE, INK, STONE = "#147a55", "#ae528b", "#22211e", "#9d978a"
+BLUE, ORANGE, RED, SKY, YELLOW, BLACK = "#0072B2", "#E69F00", "#D55E00", "#56B4E9", "#F0E442", "#000000"  # of the first edition's figures
+PLATE = "#f4f1ea"
 
-PAGE = 7.4  # inches: width of the text on a page, to which wider figures are shrunk
+PAGE = 6.75  # inches: width of the text on a page, to which wider figures are shrunk
 SMALLEST = 9  # points, of a figure's text as displayed
+DOTS = 160  # per inch; src/frame.py shows a figure as many inches wide as it was drawn
 
 
 def use_book_style():
@@ -37,15 +40,18 @@ def use_book_style():
     plt.rcParams.update(
         {
             "font.family": ["Book Figures", "DejaVu Sans"],  # the second for signs that the first lacks
-            "figure.dpi": 130,
-            "figure.figsize": (7.4, 3.6),
+            "figure.dpi": DOTS,
+            "figure.figsize": (PAGE, 3.4),
             "figure.constrained_layout.use": True,
-            "font.size": 11,
-            "axes.prop_cycle": plt.cycler(color=[GREEN, PURPLE, SKY, BLACK, ORANGE, RED, BLUE]),
+            "font.size": 10.5,
+            "axes.titlesize": "medium",
+            "axes.titlelocation": "left",
+            "axes.prop_cycle": plt.cycler(linestyle=["-", ":"]) * plt.cycler(color=[GREEN, PURPLE, INK, STONE]),
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": False,
-            "axes.labelpad": 1,
+            "axes.labelpad": 2,
+            "axes.linewidth": 0.8,
             "lines.linewidth": 2,
             "image.interpolation": "nearest",
             "legend.frameon": False,
@@ -53,6 +59,7 @@ def use_book_style():
             "figure.facecolor": "none",
             "axes.facecolor": "none",
             "savefig.facecolor": "none",
+            "savefig.pad_inches": 0.03,
             **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK),
         }
     )
@@ -87,9 +94,9 @@ def show_photos(figure, quality=75):
     plt.close(figure)
     picture = Image.open(data)
     picture.save(small, "WEBP", quality=quality)
-    size = f'width="{picture.width}" height="{picture.height}"'
+    size, shown = (f'width="{round(picture.width * k)}" height="{round(picture.height * k)}"' for k in (1, 96 / DOTS))
     source = f"data:image/webp;base64,{base64.b64encode(small.getvalue()).decode()}"
-    return SVG(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {picture.width} {picture.height}" {size}><image {size} href="{source}"/></svg>')
+    return SVG(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {picture.width} {picture.height}" {shown}><image {size} href="{source}"/></svg>')
 
 
 def show_images(images, titles=None, columns=8, size=1.3):
@@ -112,7 +119,7 @@ def show_images(images, titles=None, columns=8, size=1.3):
 
 
 def plot_curves(outcomes, reference=None):
-    """Accuracy and loss after each epoch, training dashed and validation solid; one colour per experiment.
+    """Accuracy and loss after each epoch, training dashed and validation solid; one colour per experiment. Curves are named at their ends.
 
     Args:
         outcomes: {label: outcome with ``history`` and ``best_epoch``}.
@@ -121,19 +128,59 @@ def plot_curves(outcomes, reference=None):
     Returns:
         The figure.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(PAGE, 3.4))
+    figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    ends = []
     for (label, result), colour in zip(outcomes.items(), colours):
         history, epochs = result["history"], np.arange(1, len(result["history"]["loss"]) + 1)
         for axis, key in zip(axes, ("accuracy", "loss")):
-            axis.plot(epochs, history[key], "--", color=colour, alpha=0.8, label=f"{label}, training")
-            axis.plot(epochs, history[f"val_{key}"], color=colour, label=f"{label}, validation")
+            axis.plot(epochs, history[key], "--", color=colour, linewidth=1.6)
+            axis.plot(epochs, history[f"val_{key}"], color=colour)
             best = result["best_epoch"]
             axis.plot(best, history[f"val_{key}"][best - 1], "o", color=colour)
+        if len(outcomes) == 1:
+            ends += [(epochs[-1], history["accuracy"][-1], "training", colour), (epochs[-1], history["val_accuracy"][-1], "validation", colour)]
+        else:
+            ends.append((epochs[-1], history["val_accuracy"][-1], label, colour))
     if reference:
-        axes[0].axhline(reference, color="grey", linewidth=1, label="report, test")
+        axes[0].axhline(reference, color=STONE, linewidth=1)
+        ends.append((axes[0].get_xlim()[1], reference, "report, test", "dimgrey"))
     for axis, name in zip(axes, ("accuracy", "loss (cross-entropy)")):
-        axis.set(xlabel="epoch", ylabel=name)
+        axis.set(xlabel="epoch", title=name)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].legend(fontsize=SMALLEST)
+    name_ends(axes[0], ends)
+    if len(outcomes) > 1:
+        lines = [plt.Line2D([], [], color=INK, linestyle="--", linewidth=1.6), plt.Line2D([], [], color=INK)]
+        axes[1].legend(lines, ["training", "validation"], fontsize=SMALLEST, handlelength=1.6)
     return figure
+
+
+def name_ends(axis, ends, size=SMALLEST + 0.5):
+    """Names curves at their right ends, each in its colour, moved apart where they would touch; a legend where there is no room for that.
+
+    Args:
+        ends: ``[(x, y, name, colour)]``, x and y in the axis' units.
+        size: points.
+    """
+    ends = sorted(ends, key=lambda end: end[1])
+    names = [textwrap.fill(name, 14, break_long_words=False) for _, _, name, _ in ends]
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    line = 1.35 * size * (high - low) / (72 * axis.figure.get_figheight() * 0.72)  # of an axis that takes about so much of its figure
+    early = [x < right - 0.2 * (right - left) for x, *_ in ends]  # such a curve has its name at its own end, inside the axis
+    heights = [0 if own else line * (name.count("\n") + 1) for name, own in zip(names, early)]
+    places = [y for _, y, _, _ in ends]
+    for _ in range(200):
+        for i in range(len(places) - 1):
+            lacking = (heights[i] + heights[i + 1]) / 2 - (places[i + 1] - places[i])
+            if lacking > 0 and heights[i] and heights[i + 1]:
+                places[i], places[i + 1] = places[i] - lacking / 2, places[i + 1] + lacking / 2
+        places = [min(max(place, low + height / 2), high - height / 2) for place, height in zip(places, heights)]
+    if max(abs(place - y) for place, (_, y, _, _) in zip(places, ends)) > 4 * line:
+        axis.legend([plt.Line2D([], [], color=colour) for *_, colour in ends], [name for _, _, name, _ in ends], fontsize=SMALLEST)
+        return
+    words = {"fontsize": size, "va": "center", "linespacing": 0.9}
+    for place, name, own, (x, _, _, colour) in zip(places, names, early, ends):
+        if own:
+            axis.annotate(name, (x, place), (7, 0), textcoords="offset points", color=colour, **words)
+        else:
+            axis.text(1.02, place, name, color=colour, transform=axis.get_yaxis_transform(), **words)

@@ -24,7 +24,7 @@ import numpy as np
 import assets
 from augment import RandomWarp, ReportRMSprop  # noqa: F401 (for chapters)
 from experiments import (  # noqa: F401 (for chapters)
-    cached, claim, load_claims, load_outcomes, load_records, needs, results_folder, run, save_records, save_result,
+    cached, claim, committed, load_claims, load_outcomes, load_records, needs, results_folder, run, save_records, save_result,
 )  # fmt: skip
 from figures import (  # noqa: F401 (for chapters)
     BLACK, BLUE, CAT, DOG, GREEN, INK, ORANGE, PAGE, PURPLE, RED, SKY, YELLOW, plot_curves, show_images, show_photos, use_book_style,

@@ -133,10 +133,18 @@ REFERENCE = re.compile(r"\{(?:num)?ref\}`(?:[^`<]*<)?(?P<name>[\w.-]+)>?`")
 
 
 @cache
+def glued(chapter, profile):
+    """``{name: value}`` of what a chapter's run hands to the pages with ``glue``; each value as Python writes it, "" for a table or a picture."""
+    found = {}
+    for cell in chapters.code_cells(page(chapter, profile).notebook):
+        for output in cell.outputs:
+            if mark := output.get("metadata", {}).get("scrapbook"):
+                found[mark["name"]] = output.data.get(mark.get("mime_prefix", "") + "text/plain", "")
+    return found
+
+
 def keys_of(chapter, profile):
-    """Names of what a chapter's run hands to the pages with ``glue``."""
-    outputs = [o for cell in chapters.code_cells(page(chapter, profile).notebook) for o in cell.outputs]
-    return {o.metadata["scrapbook"]["name"] for o in outputs if "scrapbook" in o.get("metadata", {})}
+    return glued(chapter, profile).keys()
 
 
 @cache
@@ -208,16 +216,32 @@ def standalone(notebook):
 
 
 def ways_to_run(chapter, notebook):
-    """A line of links: the notebook of the page, its slides; and, if the repository's address is set, Colab and Binder."""
+    """What leads from a page to its code and its slides: ``[(address, words)]``; if the repository's address is set, to Colab and Binder, too."""
     public, top = repository(), "../" * docname_of(chapter).count("/")
-    links = [f'<a href="{top}_static/notebooks/{chapter}.ipynb" download>download this notebook</a>']
+    links = [(f"{top}_static/notebooks/{chapter}.ipynb", "notebook")]
     if any("slide" in cell.metadata.get("tags", []) for cell in notebook.cells):
-        links.append(f'<a href="{chapter}.slides.html">slides</a>')
+        links.append((f"{chapter}.slides.html", "slides"))
     if public["url"]:
         place, branch = public["url"].removeprefix("https://github.com/").removesuffix(".git").strip("/"), public["branch"]
-        links += [f'<a href="https://colab.research.google.com/github/{place}/blob/{branch}/edition/notebooks/{chapter}.ipynb">open in Colab</a>',
-                  f'<a href="https://mybinder.org/v2/gh/{place}/{branch}?urlpath=lab/tree/book/chapters/{chapter}.md">open in Binder</a>']
-    return nbformat.v4.new_markdown_cell(f'<p class="run-it">Run it yourself: {" · ".join(links)}</p>', id="run-it")
+        links += [(f"https://colab.research.google.com/github/{place}/blob/{branch}/edition/notebooks/{chapter}.ipynb", "Colab"),
+                  (f"https://mybinder.org/v2/gh/{place}/{branch}?urlpath=lab/tree/book/chapters/{chapter}.md", "Binder")]
+    return links
+
+
+def folded(notebook):
+    """The notebook with its set-up folded: the parameters and, after them, the imports. Changed in place."""
+    setting_up = False
+    for cell in chapters.code_cells(notebook):
+        if chapters.has_tag(cell, "parameters"):
+            setting_up, words = True, "Parameters"
+        elif setting_up:
+            setting_up, words = False, "Set-up"
+        else:
+            continue
+        if not any(tag.startswith(("hide", "remove")) for tag in cell.metadata.get("tags", [])):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+            cell.metadata["mystnb"] = {**cell.metadata.get("mystnb", {}), "code_prompt_show": words, "code_prompt_hide": words}
+    return notebook
 
 
 # --- all pages ------------------------------------------------------------------------------------------------------
@@ -322,9 +346,10 @@ def banner_of(profile, data):
 def _files():
     """What the pages are made of besides the runs: all text and decoration, and the code that makes the pages."""
     made = [p for p in sorted(BOOK.rglob("*")) if p.is_file() and not any(part.startswith(".") for part in p.relative_to(BOOK).parts)]
-    made += [PROJECT / "_config.yml", PROJECT / "_toc.yml", *sorted(p for p in (PROJECT / "src" / "deck").glob("*"))]
+    made += [PROJECT / "_config.yml", PROJECT / "_toc.yml", *sorted((PROJECT / "src" / "deck").glob("*"))]
     made += [p for p in sorted(live.SOURCES.rglob("*")) if p.is_file()]
-    return made + [PROJECT / "src" / f"{name}.py" for name in ("pages", "book_extension", "cast", "sanitise", "slides", "live", "live_directive")]
+    rooms = ("pages", "book_extension", "cast", "frame", "questions", "sanitise", "slides", "live", "live_directive")
+    return made + [PROJECT / "src" / f"{name}.py" for name in rooms]
 
 
 def key(profile, data):

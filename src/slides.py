@@ -16,7 +16,10 @@ from nbconvert import SlidesExporter
 import chapters
 from paths import BOOK, BUILD, shown
 
-PARTS = "article .admonition.tip, article .admonition.note, article .cell.tag_slide, article .admonition.important, article figure.live-slide"
+PARTS = (
+    "article .book-aims, article .admonition.note, article .book-predict, article .cell.tag_slide, article .admonition.important, "
+    "article figure.live-slide"
+)
 CODE = re.compile(r'(<div class="cell_input[^>]*>\s*<div class="highlight[^>]*><div class="highlight"><pre>).*?(?=</pre>)', re.S)  # no slide has it
 
 
@@ -29,9 +32,17 @@ def slides_of(text, name):
     for link in soup.select("a[href^='#']"):
         link["href"] = name + link["href"]  # to the page: the deck may lack what it leads to
     title = soup.select_one("article h1").get_text()
-    slides = [f"<h1>{title}</h1>\n{soup.select_one('article section > p')}"]
+    slides = [f"<h1>{title}</h1>\n{soup.select_one('article section > p:not(.remark)')}"]
     for part in soup.select(PARTS):
-        if "admonition" in part["class"]:
+        if "book-aims" in part["class"]:
+            time = part.summary.extract().select_one("span")
+            heading, shown = f"In this chapter · {time.get_text()}" if time else "In this chapter", part
+        elif "book-predict" in part["class"]:
+            heading, shown, before = part.select_one(".book-card-title").extract().get_text(), part, part.find_previous_sibling()
+            if before and "book-predict" in before.get("class", []):  # the second question of one card
+                slides[-1] += part.decode_contents().strip()
+                continue
+        elif "admonition" in part["class"]:
             heading, shown = part.select_one(".admonition-title").extract().get_text(), part
         elif part.name == "figure":  # the script of the page wakes it here, too
             scripts = "".join(str(script.extract()) for script in soup.select("script[src*='live/page.']"))

@@ -17,7 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = os.environ.get("BOOK_DATA")  # before `isolated` hides it
 FOLDER = PROJECT / REAL_DATA if REAL_DATA else None  # a relative path is below the project, as everywhere
-SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "BOOK_GPUS", "BOOK_ENVIRONMENT", "BOOK_PROFILE", "KERAS_BACKEND")
+SETTINGS = ("OWN", "BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "BOOK_GPUS", "BOOK_ENVIRONMENT", "BOOK_PROFILE", "KERAS_BACKEND")
 
 FRONT_MATTER = """---
 jupytext:

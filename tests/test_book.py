@@ -16,6 +16,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 import chapters
+import frame
 import outcomes
 from conftest import PROJECT, copy_project
 
@@ -268,6 +269,40 @@ def test_all_results_are_one_table_to_download(book):
     assert {(row["experiment"], row["seed"]): pytest.approx(float(row["accuracy"]), abs=1e-5) for row in rows} == recorded
     columns = strict((book.results / "results.json").read_text(encoding="utf-8"))["columns"]
     assert list(rows[0]) == list(columns) and all(len(words) > 10 for words in columns.values())
+
+
+def test_the_sidebar_holds_parts_and_chapters_and_solutions_are_reached_from_their_chapters(book):
+    for name in book.pages():
+        page = soup(book.html / f"{name}.html")
+        assert not page.select(".bd-sidebar-primary a[href$='_solutions.html']"), name
+        if f"{name}_solutions" in book.pages():
+            link = page.select_one(".book-opening .book-ways a[href$='_solutions.html']")
+            assert link and link["href"] == f"{name.rpartition('/')[2]}_solutions.html", name
+    listed = {link["href"].split("#")[0] for link in soup(book.html / "solutions.html").select("article a[href]")}
+    assert {f"{name}.html" for name in book.pages() if name.endswith("_solutions")} <= listed
+
+
+def test_a_chapter_opens_with_one_quiet_line(book):
+    for chapter in (c for c in chapters.chapters() if not c.endswith("_solutions")):
+        page = soup(book.html / "chapters" / f"{chapter}.html")
+        assert page.select_one("article > .book-place").get_text(), chapter
+        opening = page.select_one("article h1").find_next_sibling()
+        assert "book-opening" in opening["class"] and opening.select("a[href$='.ipynb']"), chapter
+        cells = page.select("article .cell.tag_parameters")
+        assert all(cell.select_one("details.hide") for cell in cells), f"{chapter} shows its parameters unfolded"
+
+
+def test_no_page_loads_a_style_sheet_or_script_that_it_does_not_use(book):
+    faults = []
+    for page in html_pages(book):
+        if page.name.endswith(".slides.html"):
+            continue
+        body = str(soup(page).select_one("article") or "")
+        files = [urlsplit(tag.get("src") or tag.get("href")).path.rpartition("/")[2] for tag in soup(page).select("script[src], link[rel=stylesheet]")]
+        faults += [f"{page.name}: {file}" for file in files if any(file.startswith(name) and not re.search(mark, body) for name, mark in frame.USED_BY.items())]
+        faults += [f"{page.name}: {file}" for file in files if file in ("reveal.js", "reveal.css", "slides.css", "all.min.js", "all.min.css")]
+        faults += [f"{page.name}: MathJax" for file in files if file == "startup.js" and "math" not in body]
+    complain(faults)
 
 
 # --- running again ---------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ OPTIONS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no name is looked up, whatever a page asks
 ]  # fmt: skip
-WIDTHS = {"laptop": (1280, 900), "phone": (390, 844)}
+WIDTHS = {"laptop": (1280, 900), "phone": (360, 780), "tablet": (768, 1024), "desktop": (1600, 900)}
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -111,6 +111,115 @@ def test_every_page_opens_without_error_or_another_host_and_axe_finds_nothing_se
         faults += [f"{name}: {fault}" for fault in found]
     visit.context.close()
     assert not faults, "\n".join(faults[:40])
+
+
+@pytest.mark.parametrize("size", ["tablet", "desktop"])
+def test_no_page_moves_sideways(book, site, chromium, size):
+    visit, wide = Visit(chromium, size), []
+    for name in book.pages():
+        width, window = visit.open(f"{site}/{name}.html").page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+        wide += [(name, width)] if width > window else []
+    visit.context.close()
+    assert not wide
+
+
+def test_the_books_own_fonts_are_used(site, chromium):
+    visit = Visit(chromium).open(f"{site}/chapters/training.html")
+    loaded = visit.page.evaluate("async () => { await document.fonts.ready; return [...document.fonts].filter(f => f.status === 'loaded').map(f => f.family.replaceAll('\"', '')); }")
+    assert {"Source Serif 4", "Source Sans 3", "Source Code Pro"} <= set(loaded)
+    visit.context.close()
+
+
+def test_contents_of_the_page_and_notes_in_the_margin_do_not_cover_each_other(book, site, chromium):
+    """Wherever one scrolls: where a note stands beside the text the contents fold, and unfold for the keyboard."""
+    visit, names = Visit(chromium), [name for name in book.pages() if "margin sidebar" in (book.html / f"{name}.html").read_text(encoding="utf-8")]
+    assert names
+    look = """() => {
+        const contents = document.querySelector('.bd-sidebar-secondary'), shown = contents.getBoundingClientRect(), lists = contents.querySelector('nav');
+        const folded = getComputedStyle(lists).opacity < 0.05, bottom = folded ? shown.top + 48 : shown.bottom;
+        return [...document.querySelectorAll('article aside.margin')].filter(note => {
+            const box = note.getBoundingClientRect(); return box.bottom > 60 && box.top > 60 && box.top < bottom && box.right > shown.left && box.left < shown.right;
+        }).length;
+    }"""
+    for name in names:
+        page = visit.open(f"{site}/{name}.html").page
+        for note in page.locator("article aside.margin").all():
+            for above in (80, 200, 400):
+                note.evaluate("(note, above) => scrollTo({top: note.getBoundingClientRect().top + scrollY - above, behavior: 'instant'})", above)
+                page.wait_for_timeout(700)  # they fold softly
+                assert page.evaluate(look) == 0, (name, above)
+    link = page.locator(".bd-sidebar-secondary nav a").first
+    link.focus()
+    page.wait_for_timeout(700)
+    assert page.locator(".bd-sidebar-secondary nav").evaluate("nav => getComputedStyle(nav).opacity") == "1"
+    visit.context.close()
+
+
+def test_a_prediction_is_kept_shown_beside_the_result_listed_and_forgotten(site, chromium):
+    visit = Visit(chromium)
+    page = visit.open(f"{site}/chapters/training.html").page
+    card = page.locator("[data-predict]").first
+    name, place = card.get_attribute("id").removeprefix("predict-"), page.locator("[data-predicted]").first
+    assert place.is_hidden() and card.get_by_role("button").inner_text() == "Keep my guess"
+    card.get_by_role("button").press("Enter")
+    assert card.get_by_role("status").inner_text() == "Type a number first." and page.evaluate("document.activeElement.type") == "number"
+    page.keyboard.type("68")
+    assert card.get_by_role("slider").input_value() == "68"
+    page.keyboard.press("Enter")
+    assert "68\u00a0% is kept, in this browser only" in card.get_by_role("status").inner_text()
+    assert place.inner_text().startswith("You said 68\u00a0%. It is ")
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('predictions'))") == ["cats-and-dogs-book.predictions"]
+    assert not serious(page)
+
+    page.reload()
+    assert page.locator(f"#predict-{name} input[type=number]").input_value() == "68" and place.is_visible()
+    visit.open(f"{site}/predictions.html")
+    row = page.locator(f"tr:has(a[href$='predict-{name}'])")
+    assert row.locator("td").nth(1).inner_text() == "68\u00a0%" and "–" not in row.locator("td").all_inner_texts()
+    assert not serious(page)
+    page.get_by_role("button", name="Forget all of them").press("Enter")
+    assert page.locator("[data-predictions] output").inner_text() == "Forgotten. No answer is kept." and row.locator("td").nth(1).inner_text() == "–"
+    visit.open(f"{site}/chapters/training.html")
+    assert place.is_hidden() and page.locator(f"#predict-{name} input[type=number]").input_value() == ""
+    assert not visit.faults and not visit.elsewhere
+    visit.context.close()
+
+
+def test_a_prediction_by_finger(site, chromium):
+    context = chromium.new_context(viewport={"width": 360, "height": 780}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(f"{site}/chapters/training.html")
+    card = page.locator("[data-predict]").first
+    for control in card.locator("input, button").all():
+        assert control.bounding_box()["height"] >= 24  # WCAG 2.2, target size
+    slider = card.get_by_role("slider")
+    box = slider.bounding_box()
+    page.touchscreen.tap(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    assert 90 <= float(card.locator("input[type=number]").input_value()) <= 100
+    card.get_by_role("button").tap()
+    assert "is kept" in card.get_by_role("status").inner_text()
+    context.close()
+
+
+def test_without_a_script_predictions_are_questions_and_checks_can_be_answered(site, chromium):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site}/chapters/training.html")
+    assert page.locator("[data-predict] :is(input, button)").count() == 0 and page.locator("[data-predict]").first.inner_text().endswith("?")
+    assert page.locator("[data-predicted]").first.is_hidden()
+    right = page.locator(".book-check details.book-yes").first
+    assert not right.locator("p").first.is_visible()
+    right.locator("summary").press("Enter")
+    assert right.locator("p").first.is_visible() and right.locator("p").first.inner_text().startswith("Right.")
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_answered_check_and_all_that_unfolds_can_be_read_by_everyone(site, chromium, scheme):
+    visit = Visit(chromium, scheme=scheme).open(f"{site}/chapters/training.html")
+    visit.page.evaluate("() => { for (const details of document.querySelectorAll('article details')) details.open = true; }")
+    assert not serious(visit.page)
+    visit.context.close()
 
 
 def test_math_is_typeset(site, chromium):

@@ -43,7 +43,7 @@ def test_an_open_notebook_finds_what_the_pipeline_has_computed(chapter):
         if isinstance(function, str):
             other, name = function.split(".")
             function = chapters.definitions(other, only_functions=True)[name]
-        live = chapters.outcome_key(replace(experiment, function=function.__name__), DATA, experiments._module_of(function))
+        live = chapters.outcome_key(replace(experiment, function=function.__name__, profile="test"), DATA, experiments._module_of(function))
         assert live == chapters.outcome_key(ALL[experiment.run], DATA), experiment.run
 
 

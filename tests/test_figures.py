@@ -69,9 +69,35 @@ def test_cats_and_dogs_have_colours_of_their_own():
     assert figures.CAT != figures.DOG and not {figures.CAT, figures.DOG} & set(first)
 
 
+HISTORY = {"accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.4], "loss": [0.7, 0.6], "val_loss": [0.7, 0.8]}
+
+
 def test_plot_curves():
-    history = {"accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.4], "loss": [0.7, 0.6], "val_loss": [0.7, 0.8]}
-    figure = figures.plot_curves({"net": {"history": history, "best_epoch": 1}}, reference=0.733)
+    figure = figures.plot_curves({"net": {"history": HISTORY, "best_epoch": 1}}, reference=0.733)
     accuracy, loss = figure.axes
     assert accuracy.lines[1].get_ydata().tolist() == [0.5, 0.4] and loss.lines[0].get_ydata().tolist() == [0.7, 0.6]
     assert accuracy.lines[2].get_xydata().tolist() == [[1, 0.5]]  # the dot on the best epoch
+    assert [text.get_text() for text in accuracy.texts] == ["validation", "training", "report, test"] and accuracy.get_legend() is None
+
+
+def test_curves_of_several_experiments_are_named_at_their_ends_and_names_do_not_touch():
+    history = {key: np.linspace(*values, 30).tolist() for key, values in HISTORY.items()}
+    figure = figures.plot_curves({name: {"history": history, "best_epoch": 1} for name in ("one", "another", "a third one, of two lines")})
+    figure.canvas.draw()
+    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
+    assert len(boxes) == 3 and all(lower.y1 <= upper.y0 + 1 for lower, upper in zip(boxes, boxes[1:]))
+    assert {text.get_color() for text in figure.axes[0].texts} == {line.get_color() for line in figure.axes[0].lines}
+    assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["training", "validation"]
+
+
+def test_a_curve_that_ends_early_has_its_name_there_and_a_crowd_has_a_legend():
+    figure, axis = plt.subplots(figsize=(3, 2))
+    axis.set(xlim=(0, 100), ylim=(0, 1))
+    figures.name_ends(axis, [(30, 0.5, "short", "red"), (100, 0.5, "long", "green")])
+    assert [getattr(text, "xy", None) for text in axis.texts] == [(30, 0.5), None]
+    figures.name_ends(axis, [(100, 0.5, f"curve {i}", "red") for i in range(12)])
+    assert len(axis.get_legend().get_texts()) == 12
+
+
+def test_a_figure_says_how_wide_it_was_drawn():
+    assert Image.open(io.BytesIO(figures.png(drawn(5)))).info["dpi"][0] == pytest.approx(figures.DOTS, abs=1)

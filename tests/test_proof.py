@@ -15,7 +15,7 @@ from conftest import FOLDER, PROJECT, needs
 
 EDITION = PROJECT / "edition"
 OUTCOMES = sorted((EDITION / "outcomes").glob("*.npz"))
-complete = pytest.mark.skipif(not OUTCOMES, reason="edition/ still holds the runs of the first edition")
+complete = pytest.mark.skipif(not OUTCOMES, reason="edition/ has no outcomes yet")
 
 
 # --- what runs have left ----------------------------------------------------------------------------------------
