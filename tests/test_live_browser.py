@@ -174,6 +174,8 @@ def pages(run, tmp_path_factory):
         "html_theme = 'sphinx_book_theme'",
         "html_context = {'default_mode': 'auto'}",
         "html_favicon = 'still.svg'",
+        f"html_static_path = [{str(PROJECT / 'book' / '_static')!r}]",
+        "html_css_files = ['look.css', 'book.css']",
     )
     assert not said
     return folder / "out"

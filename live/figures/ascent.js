@@ -78,7 +78,7 @@ LIVE.figure("ascent", async (kit) => {
         draw();
         kit.figure.dataset.ms = Math.round(ms);
         if (rms === 0) { kit.say(`Filter ${filter} of ${layer} is 0 everywhere: no gradient comes through its ReLU, and the noise stays noise. Try the gradient before ReLU.`); break; }
-        kit.say(`Step ${values.length}: the mean of filter ${filter} of ${layer}${relu ? "" : ", before ReLU,"} is ${value.toPrecision(3)}.`);
+        kit.say(`Step ${values.length}: the mean of filter ${filter} of ${layer}${relu ? "" : ", before ReLU,"} is ${+value.toPrecision(3)}.`);
         await new Promise((done) => setTimeout(done));  // the page draws in between
       }
     } finally {

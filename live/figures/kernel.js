@@ -33,9 +33,9 @@ LIVE.figure("kernel", async (kit) => {
   kit.stage.append(
     el("div", { class: "live-controls" }, ground.box, preset.box), photoRow,
     el("div", { class: "live-side" },
-      el("div", { style: "flex-basis: 11em" }, el("p", { class: "live-title" }, "image (drag the window, or use the arrow keys)"), left),
-      el("div", { style: "flex: 0 1 11.6em" }, el("p", { class: "live-title" }, "kernel (type your own numbers)"), el("div", { class: "live-kernel" }, inputs)),
-      el("div", { style: "flex-basis: 11em" }, el("p", { class: "live-title" }, "feature map: all the sums"), right)),
+      el("div", { style: "flex-basis: 13.4em" }, el("p", { class: "live-title" }, "image (drag the window, or use the arrow keys)"), left),
+      el("div", { style: "flex: 0 1 10em" }, el("p", { class: "live-title" }, "kernel (type your own numbers)"), el("div", { class: "live-kernel" }, inputs)),
+      el("div", { style: "flex-basis: 9.2em" }, el("p", { class: "live-title" }, "feature map: all the sums"), right)),
     written);
 
   const places = () => image().length - 2;

@@ -9,7 +9,7 @@ LIVE.figure("threshold", async (kit) => {
   const sure = slider({ label: "Answer if sure by", min: 0.5, max: 0.999, step: 0.001, value: 0.5, shown: (v) => percent(v, 1), oninput: (v) => { least = v; draw(); } });
   const parts = ["right", "wrong", "refused"].map((word) => el("div", { class: `live-${word}`, style: "padding: 0.15em 0; overflow: hidden; white-space: nowrap; text-align: center" }));
   parts[0].style.cssText += "; background: var(--live-quiet); color: var(--live-paper)";
-  parts[1].style.cssText += "; background: var(--live-mark); color: var(--live-paper)";
+  parts[1].style.cssText += "; background: var(--live-ink); color: var(--live-paper)";
   parts[2].style.cssText += "; background: var(--live-rule)";
   const curve = LIVE.plot("", drawn);
   const key = el("p", { class: "live-note", style: "margin: 0.3em 0 0.8em" });
