@@ -1,15 +1,22 @@
 """Sphinx extension: the directive ``live``, a figure that answers the reader's hand where the page has its script, and a still picture elsewhere.
 
     ```{live} kernel
-    :name: fig-convolution-live
-
-    ![A window over a table of numbers](still.png)
-
-    The caption, which holds for both.
+    :figure: fig-convolution-sliding
     ```
 
-The last paragraph is the caption, all before it the still picture. Options: ``name``, to refer to the figure; ``slide``, to have it on
-a slide, too; ``networks``, names of experiments; ``network``, ``experiments`` and ``size``, what a figure shows first. What they mean to each figure stands in ``live/figures``.
+makes a figure of the page live, one that a cell has drawn, say: its picture is the still one, its caption holds for both. Or the directive
+has both in it, and is a figure of its own; the last paragraph is the caption:
+
+    ```{live} beat
+    :name: fig-results-beat
+
+    ![Twenty photos](still.png)
+
+    Cat or dog? Twenty hard test photos.
+    ```
+
+Other options: ``slide``, to have it live on a slide, too; ``alt``, for a still picture that is pasted and has no text of its own; and what a figure
+shows first, see ``live/figures``: ``networks`` (names of experiments), ``network``, ``experiments``, ``size``.
 """
 
 import json
@@ -17,9 +24,13 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 import live
+
+logger = logging.getLogger(__name__)
 
 
 class live_figure(nodes.figure):  # noqa: N801 (as docutils' own nodes are called)
@@ -30,6 +41,8 @@ class Live(SphinxDirective):
     required_arguments, has_content = 1, True
     option_spec = {
         "name": directives.unchanged,
+        "figure": directives.unchanged,
+        "alt": directives.unchanged,
         "networks": str.split,
         "network": directives.unchanged,
         "experiments": str.split,
@@ -41,27 +54,51 @@ class Live(SphinxDirective):
         name = self.arguments[0]
         if name not in live.NEEDS:
             raise self.error(f"There is no live figure {name}. There are: {', '.join(live.NEEDS)}.")
+        own = ("name", "figure", "alt", "slide")
+        options = {key: value for key, value in self.options.items() if key not in own}
+        if "networks" in live.NEEDS[name]:
+            options.setdefault("networks", live.DEFAULT_NETWORKS[name])
+        figure = live_figure(live=name, options=options, slide="slide" in self.options, alt=self.options.get("alt", ""))
+        self.set_source_info(figure)
+        if "figure" in self.options:
+            figure["figure"] = nodes.fully_normalize_name(self.options["figure"])
+            return [figure]
         holder = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, holder)
         *still, caption = holder.children or [None]
         if not still or not isinstance(caption, nodes.paragraph):
             raise self.error(
-                "A live figure has a still picture in it, which stays where there is no script, and then a paragraph, its caption."
+                "A live figure has a still picture in it, which stays where there is no script, and then a paragraph, "
+                "its caption. Or its option figure names a figure of the page."
             )
-        options = {key: value for key, value in self.options.items() if key not in ("name", "slide")}
-        if "networks" in live.NEEDS[name]:
-            options.setdefault("networks", live.DEFAULT_NETWORKS[name])
-        figure = live_figure(
-            "",
-            nodes.container("", *still, classes=["live-still"]),
-            nodes.caption(caption.rawsource, "", *caption.children),
-            live=name,
-            options=options,
-            slide="slide" in self.options,
-        )
-        self.set_source_info(figure)
+        figure += nodes.container("", *still, classes=["live-still"])
+        figure += nodes.caption(caption.rawsource, "", *caption.children)
         self.add_name(figure)
         return [figure]
+
+
+class MakeLive(SphinxTransform):
+    """Put live figures in the place of the figures that they name."""
+
+    default_priority = 500  # before Sphinx looks for names to refer to
+
+    def apply(self):
+        for figure in list(self.document.findall(live_figure)):
+            if "figure" not in figure:
+                continue
+            figure.parent.remove(figure)
+            name = figure["figure"]
+            still = next((f for f in self.document.findall(nodes.figure) if name in f["names"]), None)
+            if still is None:
+                logger.warning("the live figure %s: this page has no figure %s", figure["live"], name, location=figure)
+                continue
+            words = (nodes.caption, nodes.legend)
+            figure += nodes.container("", *(c for c in still if not isinstance(c, words)), classes=["live-still"])
+            figure += [child for child in still if isinstance(child, words)]
+            for key in ("ids", "names"):
+                figure[key] = still[key]
+            still.replace_self(figure)
+            self.document.ids.update(dict.fromkeys(figure["ids"], figure))
 
 
 def missing(figure, files):
@@ -76,6 +113,8 @@ def missing(figure, files):
 
 def visit(translator, node):
     files, attributes = translator.builder.app.live_files, {"CLASS": "live live-slide" if node["slide"] else "live"}
+    for image in node.findall(nodes.image) if node["alt"] else ():  # what is pasted from a cell has none of its own
+        image["alt"] = node["alt"]
     if not missing(node, files):
         attributes |= {"data-live": node["live"], "data-options": json.dumps(node["options"])}
         if not getattr(translator, "has_live_script", False):  # on this page
@@ -104,6 +143,7 @@ def write(app):
 def setup(app):
     app.add_config_value("live_profile", "edition", "env", str)
     app.add_directive("live", Live)
+    app.add_transform(MakeLive)
     app.add_enumerable_node(
         live_figure,
         "figure",

@@ -31,6 +31,9 @@ def slides_of(text, name):
         mark.decompose()
     for link in soup.select("a[href^='#']"):
         link["href"] = name + link["href"]  # to the page: the deck may lack what it leads to
+    scripts = [script.extract() for script in soup.select("script[src*='live/page.']")]
+    for figure in soup.select("figure.live:not(.live-slide)"):
+        del figure["data-live"]  # its still picture stays
     title = soup.select_one("article h1").get_text()
     slides = [f"<h1>{title}</h1>\n{soup.select_one('article section > p:not(.remark)')}"]
     for part in soup.select(PARTS):
@@ -44,15 +47,16 @@ def slides_of(text, name):
                 continue
         elif "admonition" in part["class"]:
             heading, shown = part.select_one(".admonition-title").extract().get_text(), part
-        elif part.name == "figure":  # the script of the page wakes it here, too
-            scripts = "".join(str(script.extract()) for script in soup.select("script[src*='live/page.']"))
-            slides.append(f"<h2>{part.find_parent('section').select_one('h2, h3').get_text()}</h2>\n{part}{scripts}")
+        elif part.name == "figure":
+            slides.append(f"<h2>{part.find_parent('section').select_one('h2, h3').get_text()}</h2>\n{part}")
             continue
         elif part.select_one(".cell_output") is None:  # a chapter that has not been run yet
             continue
         else:
             heading, shown = part.find_parent("section").select_one("h2, h3").get_text(), part.select_one(".cell_output")
         slides.append(f"<h2>{heading}</h2>\n{shown.decode_contents().strip()}")
+    if any("data-live" in slide for slide in slides):
+        slides[-1] += "".join(map(str, scripts))
     return slides, title
 
 

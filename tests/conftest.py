@@ -61,7 +61,7 @@ class BookInOneProcess(LoadScopeScheduling):
     """With ``--numprocesses 2`` the tests of the built book stay together, so that it is built once, and so do those of a small one; others spread."""
 
     def _split_scope(self, nodeid):
-        if nodeid.startswith(("tests/test_commands.py", "tests/test_freshness.py", "tests/test_edition.py")):
+        if nodeid.startswith(("tests/test_commands.py", "tests/test_freshness.py", "tests/test_edition.py", "tests/test_live_browser.py")):
             return nodeid.split("::")[0]
         return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py", "tests/test_proof.py")) else nodeid
 

@@ -366,7 +366,7 @@ def build(folder, text, *settings):
 
 PAGE = """# A page
 
-See {numref}`fig-one`.
+See {numref}`fig-one` and {numref}`fig-drawn`.
 
 ```{live} kernel
 :name: fig-one
@@ -376,8 +376,21 @@ See {numref}`fig-one`.
 Its *caption*.
 ```
 
+```{figure} still.svg
+:name: fig-drawn
+:alt: A loss surface
+
+The *figure* of a cell.
+```
+
+```{live} descend
+:figure: fig-drawn
+:slide:
+```
+
 ```{live} try
 :networks: no_such_network
+:alt: Pasted
 
 ![Another one](still.svg)
 
@@ -392,7 +405,7 @@ def test_the_directive_makes_a_figure_with_its_still_picture_behind_it(tmp_path)
     html, said = build(tmp_path, PAGE)
     assert not said
     soup = BeautifulSoup(html, "html.parser")
-    first, second = soup.select("figure.live")
+    first, drawn, second = soup.select("figure.live")
     assert (
         first["data-live"] == "kernel"
         and first["id"] == "fig-one"
@@ -409,6 +422,18 @@ def test_the_directive_makes_a_figure_with_its_still_picture_behind_it(tmp_path)
 
 
 def test_a_slip_in_the_directive_is_told(tmp_path):
-    slips = "```{live} nothing\n![a](still.svg)\n\nb\n```\n\n```{live} kernel\nOnly words.\n```\n"
+    slips = "```{live} augment\n:figure: fig-nowhere\n```\n\n```{live} nothing\n![a](still.svg)\n\nb\n```\n\n```{live} kernel\nOnly words.\n```\n"
     said = build(tmp_path, f"# A page\n\n{slips}")[1]
     assert "no live figure nothing" in said and "has a still picture" in said
+    assert "this page has no figure fig-nowhere" in said
+
+
+def test_a_deck_wakes_only_figures_that_are_for_slides():
+    import slides
+
+    live_one, still = (f'<figure class="live{more}" data-live="descend"><img></figure>' for more in (" live-slide", ""))
+    cell = f'<div class="cell tag_slide"><div class="cell_output"><script src="../live/page.1.js"></script>{still}</div></div>'
+    page = f"<article><section><h1>T</h1><p>Q</p><section><h2>One</h2>{cell}</section>%s</article>"
+    made = slides.slides_of(page % f"<section><h2>Two</h2>{live_one}</section></section>", "page.html")[0]
+    assert "data-live" not in made[1] and "data-live" in made[2] and made[2].count("live/page.1.js") == 1
+    assert "live/page" not in "".join(slides.slides_of(page % "</section>", "page.html")[0])
