@@ -12,6 +12,7 @@ import assets
 import chapters
 import outcomes
 from conftest import FOLDER, PROJECT, needs
+from test_edition import whole
 
 EDITION = PROJECT / "edition"
 OUTCOMES = sorted((EDITION / "outcomes").glob("*.npz"))
@@ -132,7 +133,7 @@ def test_the_test_photos_are_in_no_other_part_whatever_the_seed(real_photos):
         assert len(set(others)) == len(others)
 
 
-@complete
+@whole
 def test_the_editions_files_of_answers_hold_test_photos_only():
     paths = sorted((EDITION / "results").glob("*-seed*.csv"))
     assert paths
