@@ -15,7 +15,8 @@ has both in it, and is a figure of its own; the last paragraph is the caption:
     Cat or dog? Twenty hard test photos.
     ```
 
-Other options: ``slide``, to have it live on a slide, too; ``alt``, for a still picture that is pasted and has no text of its own; and what a figure
+Other options: ``slide``, to have it live on a slide, too; ``bare``: all that is in it is the still picture, and it has neither caption nor number;
+``class``; ``alt``, for a still picture that is pasted and has no text of its own; and what a figure
 shows first, see ``live/figures``: ``networks`` (names of experiments), ``network``, ``experiments``, ``size``.
 """
 
@@ -48,25 +49,32 @@ class Live(SphinxDirective):
         "experiments": str.split,
         "size": directives.positive_int,
         "slide": directives.flag,
+        "bare": directives.flag,
+        "class": directives.class_option,
     }
 
     def run(self):
         name = self.arguments[0]
         if name not in live.NEEDS:
             raise self.error(f"There is no live figure {name}. There are: {', '.join(live.NEEDS)}.")
-        own = ("name", "figure", "alt", "slide")
+        own = ("name", "figure", "alt", "slide", "bare", "class")
         options = {key: value for key, value in self.options.items() if key not in own}
         if "networks" in live.NEEDS[name]:
             options.setdefault("networks", live.DEFAULT_NETWORKS[name])
-        figure = live_figure(live=name, options=options, slide="slide" in self.options, alt=self.options.get("alt", ""))
+        classes = ["live", *["live-slide"] * ("slide" in self.options), *self.options.get("class", [])]
+        figure = live_figure(live=name, options=options, classes=classes, alt=self.options.get("alt", ""))
         self.set_source_info(figure)
         if "figure" in self.options:
             figure["figure"] = nodes.fully_normalize_name(self.options["figure"])
             return [figure]
         holder = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, holder)
+        if "bare" in self.options:
+            figure += nodes.container("", *holder.children, classes=["live-still"])
+            return [figure]
         *still, caption = holder.children or [None]
-        if not still or not isinstance(caption, nodes.paragraph):
+        pasted = any("{" in line for line in self.content)  # by a directive, which may have nothing to paste yet
+        if not (still or pasted) or not isinstance(caption, nodes.paragraph):
             raise self.error(
                 "A live figure has a still picture in it, which stays where there is no script, and then a paragraph, "
                 "its caption. Or its option figure names a figure of the page."
@@ -112,7 +120,7 @@ def missing(figure, files):
 
 
 def visit(translator, node):
-    files, attributes = translator.builder.app.live_files, {"CLASS": "live live-slide" if node["slide"] else "live"}
+    files, attributes = translator.builder.app.live_files, {}
     for image in node.findall(nodes.image) if node["alt"] else ():  # what is pasted from a cell has none of its own
         image["alt"] = node["alt"]
     if not missing(node, files):

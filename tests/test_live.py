@@ -388,6 +388,13 @@ The *figure* of a cell.
 :slide:
 ```
 
+```{live} augment
+:bare:
+:class: book-try
+
+![No number](still.svg)
+```
+
 ```{live} try
 :networks: no_such_network
 :alt: Pasted
@@ -405,7 +412,7 @@ def test_the_directive_makes_a_figure_with_its_still_picture_behind_it(tmp_path)
     html, said = build(tmp_path, PAGE)
     assert not said
     soup = BeautifulSoup(html, "html.parser")
-    first, drawn, second = soup.select("figure.live")
+    first, drawn, bare, second = soup.select("figure.live")
     assert (
         first["data-live"] == "kernel"
         and first["id"] == "fig-one"
@@ -416,6 +423,7 @@ def test_the_directive_makes_a_figure_with_its_still_picture_behind_it(tmp_path)
     )
     scripts = [script["src"] for script in soup.select("script[src*='live/']")]
     assert len(scripts) == 1 and (tmp_path / "out" / scripts[0]).exists()
+    assert bare["class"] == ["live", "book-try"] and not bare.figcaption and bare.select_one(".live-still img")
     assert not second.has_attr("data-live") and second.select_one(
         "img"
     )  # its network is not there: the still picture stays
