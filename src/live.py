@@ -148,6 +148,11 @@ def vgg19(weights, size=128):
     return {"size": size, "scale": [1] * 3, "shift": [-x for x in MEAN_COLOUR], "layers": layers, "tensors": tensors}
 
 
+TITLES = {  # of networks, on the page
+    "small_cnn": "small network",
+    "small_cnn_augmented": "small network, trained with augmentation",
+    "residual": "residual network",
+}
 BUILDERS = {"small_cnn": small_cnn, "small_cnn_augmented": small_cnn, "residual": residual}  # by experiment
 
 

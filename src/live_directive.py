@@ -61,6 +61,7 @@ class Live(SphinxDirective):
         options = {key: value for key, value in self.options.items() if key not in own}
         if "networks" in live.NEEDS[name]:
             options.setdefault("networks", live.DEFAULT_NETWORKS[name])
+            options["titles"] = [live.TITLES.get(network, network) for network in options["networks"]]
         classes = ["live", *["live-slide"] * ("slide" in self.options), *self.options.get("class", [])]
         figure = live_figure(live=name, options=options, classes=classes, alt=self.options.get("alt", ""))
         self.set_source_info(figure)

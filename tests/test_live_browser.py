@@ -345,13 +345,13 @@ def test_a_transparent_picture_stands_on_white(visits):
 def test_try_answers_a_chosen_a_dropped_and_a_pasted_picture(visits, figure, run):
     found, page = figure("try"), visits().page
     found.locator(".live-photos label").nth(1).click()
-    words(found, "residual says")
+    words(found, "residual network says")
     assert found.locator(".live-photos input:checked").get_attribute("value") == "1"
     shares = found.locator(".live-answer").first.inner_text()
     assert "cat" in shares and "dog" in shares and "%" in shares
     content = saved(assets.draw_photo(0, 0, 150), "PNG")
     found.locator("input.live-file").set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": content})
-    words(found, "mine: small cnn says")
+    words(found, "mine: small network says")
     assert (
         abs(float(found.get_attribute("data-p0")) - run["said"]["small_cnn"][0]) < 0.002
     )  # the pixels are those that Keras got
@@ -363,7 +363,7 @@ def test_try_answers_a_chosen_a_dropped_and_a_pasted_picture(visits, figure, run
     }}"""
     for kind in ("drop", "paste"):
         page.evaluate(given, {"content": base64.b64encode(content).decode(), "name": f"{kind}.png", "kind": kind})
-        words(found, f"{kind}: small cnn says")
+        words(found, f"{kind}: small network says")
 
 
 def test_try_has_a_clear_word_for_what_is_no_picture(figure):
@@ -373,7 +373,7 @@ def test_try_has_a_clear_word_for_what_is_no_picture(figure):
     )
     assert "letter.png is not a picture" in words(found, "not a picture")
     found.locator(".live-photos label").nth(2).click()  # and goes on working
-    words(found, "residual says")
+    words(found, "residual network says")
 
 
 def test_nothing_large_is_loaded_before_the_reader_asks(chromium, address):  # noqa: F811
@@ -685,7 +685,7 @@ def test_a_page_from_the_disk_answers_too(chromium, pages):  # noqa: F811
         found.scroll_into_view_if_needed()
         visit.page.wait_for_selector(f"[data-live={name}][data-state=ready]")
     visit.page.locator("[data-live=try] .live-photos label").first.click()
-    words(visit.page.locator("[data-live=try]"), "residual says")
+    words(visit.page.locator("[data-live=try]"), "residual network says")
     assert not [fault for fault in visit.faults if "/live/" in fault.split("out", 1)[-1]] and not visit.elsewhere
     visit.context.close()
 
@@ -724,7 +724,7 @@ def test_firefox_runs_every_figure_from_the_disk(pages, tmp_path):
                 const words = () => figure.querySelector(".live-status").textContent, name = figure.dataset.live;
                 if (name === "try" || name === "maps") figure.querySelectorAll(".live-photos input")[1].click();
                 if (name === "ascent") figure.querySelector(".live-go").click();
-                const end = { try: "residual says", maps: "Channel 0", ascent: "Step" }[name];
+                const end = { try: "residual network says", maps: "Channel 0", ascent: "Step" }[name];
                 if (end) await until(() => words().includes(end));
                 seen[name] = [figure.dataset.state, !end || words().includes(end)];
             }

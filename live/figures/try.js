@@ -1,11 +1,11 @@
 // try: what the book's networks say about a picture of the reader's own, or about one of the six. Nothing leaves the machine.
 LIVE.figure("try", async (kit) => {
-  const { el, bar } = LIVE, names = kit.options.networks, bars = names.map((name) => bar(name.replace(/_/g, " ")));
+  const { el, bar } = LIVE, { networks: names, titles } = kit.options, bars = titles.map(bar);
   const canvas = el("canvas", { role: "img", "aria-label": "The picture, squeezed to a square as the networks get it" });
   let starting = null, serial = 0;
 
   const photos = await kit.photos(kit.careful(ask));
-  kit.stage.append(photos.box, el("div", { class: "live-side" }, el("div", { style: "flex-basis: 10em; max-width: 17em" }, canvas),
+  kit.stage.append(photos.box, el("div", { class: "live-side" }, el("div", { style: "flex-basis: 10em; max-width: 15em" }, canvas),
     el("div", {}, bars.map((b) => b.box), el("p", { class: "live-note" }, "Drop a picture here, paste one, or choose a file. The networks run on this page: no picture leaves your machine."))));
 
   // The networks are loaded when the first picture is asked about, and lie in memory from then on.
@@ -27,7 +27,7 @@ LIVE.figure("try", async (kit) => {
       const { values: [p] } = await engine.ask("run", { number, pixels: await LIVE.pixels(file, size) });
       if (own !== serial) return;
       bars[number].show(p);
-      said.push(`${names[number].replace(/_/g, " ")} says ${p > 0.5 ? "dog" : "cat"}, ${LIVE.percent(Math.max(p, 1 - p))}`);
+      said.push(`${titles[number]} says ${p > 0.5 ? "dog" : "cat"}, ${LIVE.percent(Math.max(p, 1 - p))}`);
       kit.figure.dataset[`p${number}`] = p;
     }
     kit.figure.dataset.ms = Math.round(performance.now() - begun);
