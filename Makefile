@@ -12,6 +12,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP MPLBACKEND
 export PYTHONNOUSERSITE := 1
 export KERAS_BACKEND := $(BACKEND)
 
+ZIG      ?= python3
 yes       = $(filter-out 0 no false,$(1))
 INSTALL   = $(or $(PYTHON),$(wildcard $(RUN)),none) -I src/install.py --backend $(BACKEND) $(if $(call yes,$(GPU)),--gpu) $(if $(call yes,$(SYSTEM_PACKAGES)),--system)
 BOOK      = $(RUN) src/pipeline.py book --profile $(PROFILE) $(if $(filter-out local,$(EXECUTOR)),--executor $(EXECUTOR)) $(if $(JOBS),--jobs $(JOBS))
@@ -19,7 +20,7 @@ BUNDLING  = $(if $(PYTHON_VERSION),--python $(PYTHON_VERSION)) $(if $(PLATFORM),
             $(if $(BUNDLE),--to "$(BUNDLE)") $(if $(WITHOUT),--without "$(WITHOUT)") $(if $(call yes,$(GPU)),--gpu)
 
 .DEFAULT_GOAL := help
-.PHONY: help install book html edition compare slides recipes test test-faults test-cluster test-bundle bundle bench requirements clean python installed installed-test
+.PHONY: help install book html edition compare slides recipes live test test-faults test-cluster test-bundle bundle bench requirements clean python installed installed-test
 
 help:           ## list the targets
 	@echo "Targets:"
@@ -32,8 +33,10 @@ help:           ## list the targets
 	@echo "  EXECUTOR      local (the default) or slurm: every training and chapter becomes a job of the cluster"
 	@echo "  JOBS          how many jobs the cluster is given at a time"
 	@echo "  BOOK_DATA     a folder that holds cats_vs_dogs/ and weights/; without it: data/, then a download"
+	@echo "  OWN           a folder of your own photos, a sub-folder for each class, for the chapter on photos of your own"
 	@echo "  BOOK_MEMORY   GiB of memory that a run may use (default: what is free); with less, fewer chapters run side by side"
 	@echo "  PYTHON        a Python 3.11 to 3.13 (now: $(or $(PYTHON),none found))"
+	@echo "  ZIG           of make live: a Python that has live/requirements.txt (now: $(ZIG))"
 	@echo "Settings of make bundle (make bundle BACKEND=jax PYTHON_VERSION=3.12; more: $(RUN) src/bundle.py --help):"
 	@echo "  PYTHON_VERSION, PLATFORM  of the other machine, 3.12 and linux_aarch64, say (default: as this one)"
 	@echo "  BUNDLE        the folder to write (default: _build/bundle)"
@@ -80,6 +83,10 @@ bench: installed  ## time the book's way of training against the usual one
 
 requirements: python  ## pin requirements*.in and the backends anew, with hashes (needs uv)
 	@$(PYTHON) -I src/install.py --lock
+
+live: installed  ## compile live/nn.c for the live figures (needs ZIG: a Python with live/requirements.txt)
+	cd live && $(ZIG) -m ziglang cc @nn.flags -o nn.wasm nn.c
+	@$(RUN) src/live.py compiled
 
 clean:  ## delete what runs have made (runs/, _build/), keep data/ and .venv/
 	rm -rf runs _build

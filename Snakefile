@@ -15,6 +15,7 @@ from pathlib import Path
 from snakemake.io import IOFile
 
 sys.path.insert(0, f"{workflow.basedir}/src")
+import album
 import assets
 import chapters
 import environment
@@ -124,7 +125,7 @@ checkpoint prepare:
     output:
         f"{RUNS}/data.json",
     params:
-        key=assets.fingerprint(PROFILE),
+        key=assets.fingerprint(PROFILE) + album.fingerprint(),
     shell:
         "{CALL} prepare --profile {PROFILE}"
 
@@ -137,6 +138,12 @@ def jobs_of_experiments():
     return jobs
 
 
+def read_by(runs):
+    """The outcomes of other jobs that these runs of experiments read."""
+    read = {other for run in runs for other in chapters.outcomes_read(chapters.all_experiments(PROFILE)[run])}
+    return [f"{RUNS}/outcomes/{run}.npz" for run in sorted(read - set(runs))]
+
+
 for JOB, OWN in jobs_of_experiments().items():
 
     rule:
@@ -144,6 +151,7 @@ for JOB, OWN in jobs_of_experiments().items():
             f"experiment_{re.sub(r'[^a-z0-9]', '_', JOB.lower())}"
         input:
             ancient(f"{RUNS}/data.json"),
+            lambda w, own=OWN: read_by(own),
         output:
             [f"{RUNS}/outcomes/{run}.npz" for run in OWN],
         params:

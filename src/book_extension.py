@@ -14,7 +14,9 @@ import yaml
 from docutils import nodes
 from myst_nb.core.read import read_myst_markdown_notebook
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
 
+import cast
 import chapters
 import frame
 import pages
@@ -61,6 +63,7 @@ def configure(app, config):
     config["html_theme_options"] = {**config["html_theme_options"], "announcement": pages.banner(profile)}
     config["mathjax_path"] = "mathjax/startup.js"  # sphinx-mathjax-offline names the file that holds all of MathJax
     config["book_runs"] = pages.digest_of_runs(profile)
+    config["live_profile"] = profile
 
 
 def without_folder(node):
@@ -100,6 +103,30 @@ def add_remark(app, doctree):
         title.parent.insert(title.parent.index(title) + 1, nodes.paragraph("", remark, classes=["remark"]))
 
 
+class FromRecords(SphinxDirective):
+    """A directive whose content is made from the records of the run that the pages show. Its argument: an experiment, or nothing."""
+
+    optional_arguments = 1
+
+    def run(self):
+        experiment = self.arguments[0] if self.arguments else ""
+        try:
+            html = self.html(self.config.book_profile, experiment)
+        except BookError as error:
+            raise self.error(str(error)) from error
+        return [nodes.raw("", html, format="html")] if html else []
+
+
+class Ladder(FromRecords):
+    def html(self, profile, experiment):
+        return cast.ladder_html(profile, experiment)
+
+
+class TheSix(FromRecords):
+    def html(self, profile, experiment):
+        return cast.six_html(profile, experiment, "../" * self.env.docname.count("/"))
+
+
 def write_in_parallel(app, env):
     """All pages are read: they are written side by side. (Reading is left in order, as some extensions number things while they read.)"""
     app.parallel = min(os.cpu_count() or 1, 4)
@@ -114,6 +141,8 @@ def finish(app, exception):
     html, profile = Path(app.outdir), app.config["book_profile"]
     notebooks = html / "_static" / "notebooks"
     notebooks.mkdir(parents=True, exist_ok=True)
+    cast.copy_pictures(profile, html / "_static")
+    pages.copy_tables(profile, html / "_static" / "results")
     for chapter in chapters.chapters():
         nbformat.write(pages.standalone(pages.page(chapter, profile).notebook), notebooks / f"{chapter}.ipynb")
     for path in html.rglob("*.html"):
@@ -137,6 +166,9 @@ def setup(app):
     app.srcdir = type(app.srcdir)(BOOK)  # pages lie there; settings and contents one folder up
     app.add_config_value("book_profile", os.environ.get("BOOK_PROFILE") or "edition", "env", str)
     app.add_config_value("book_runs", "", "env", str)  # another value: Sphinx reads every page again, as pages quote each other's numbers
+    app.add_directive("ladder", Ladder)
+    app.add_directive("the-six", TheSix)
+    app.setup_extension("live_directive")
     app.connect("config-inited", configure, priority=100)  # before the contents are read
     app.connect("source-read", weave)
     app.connect("doctree-read", add_remark)

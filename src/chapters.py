@@ -6,7 +6,7 @@ pipeline, which reads them without running anything:
 - the cell with the tag ``parameters`` holds plain values; a profile replaces them;
 - the cell with the tag ``experiments`` fills a dictionary ``experiments``: what is trained, by which function, with which arguments;
 - ``helpers.needs("noise")`` and ``helpers.load_records("*-seed*", profile)`` name records of other chapters, ``helpers.load_outcomes("residual",
-  profile)`` an experiment of another chapter; what they name comes first.
+  profile)`` an experiment of another chapter; what they name comes first. ``helpers.committed("edition/audit.csv")`` names a file of the project.
 """
 
 import ast
@@ -345,6 +345,7 @@ class Experiment:
         data: sizes with which photos are loaded and split for it, or None: then it gets no photos.
         arguments: what else the function is called with.
         chapter: the chapter that has it.
+        profile: the one in which it runs; it says which outcomes its function reads.
     """
 
     name: str
@@ -353,6 +354,7 @@ class Experiment:
     data: dict | None
     arguments: dict
     chapter: str = ""
+    profile: str = ""
 
     @property
     def run(self):
@@ -360,7 +362,7 @@ class Experiment:
 
 
 @decides_nothing
-def expand(experiments, seeds, chapter=""):
+def expand(experiments, seeds, chapter="", profile=""):
     """A chapter's dictionary ``experiments`` as a list of ``Experiment``, one for each seed.
 
     Args:
@@ -374,7 +376,7 @@ def expand(experiments, seeds, chapter=""):
         arguments = {k: v for k, v in entry.items() if k not in ("function", "data", "seeds")}
         own = entry.get("seeds", seeds)
         for seed in [None] if own is None else own:
-            made.append(Experiment(name, seed, entry["function"], entry.get("data"), arguments, chapter))
+            made.append(Experiment(name, seed, entry["function"], entry.get("data"), arguments, chapter, profile))
     return made
 
 
@@ -391,7 +393,7 @@ def experiments_of(chapter, profile):
     try:
         for cell in cells:
             exec(compile(cell, f"<experiments of {chapter}>", "exec"), names)
-        return tuple(expand(names["experiments"], names.get("seeds", [0]), chapter))
+        return tuple(expand(names["experiments"], names.get("seeds", [0]), chapter, profile))
     except BookError:
         raise
     except Exception as error:  # whatever a person writes there
@@ -420,27 +422,33 @@ def all_experiments(profile):
 
 # --- what a chapter reads --------------------------------------------------------------------------------------
 
-READERS = ("needs", "load_records", "load_outcomes")  # functions of helpers whose first arguments say what a chapter reads
+READERS = ("needs", "load_records", "load_outcomes", "committed")  # functions of helpers whose first arguments say what a chapter reads
 
 
 @cache
 def _named(chapter):
-    """``{reader: [names]}`` that the chapter's code hands to the readers of helpers."""
-    found = {reader: [] for reader in (*READERS, "definitions")}
-    for cell in code_cells(_notebook(chapter)):
-        for node in ast.walk(ast.parse(cell.source)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-                who, what = node.func.value.id, node.func.attr
-                if (who == "helpers" and what in READERS) or (who == "chapters" and what == "definitions"):
-                    named = node.args if what == "needs" else node.args[:1]
-                    found[what] += [a.value for a in named if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    """``{function: [names]}`` that the chapter's code hands to the readers of helpers, and to ``save_records``."""
+    return names_in("\n".join(cell.source for cell in code_cells(_notebook(chapter))))
+
+
+def names_in(code):
+    """``{function: [names]}`` that a piece of Python hands to the readers of helpers, and to ``save_records``."""
+    of_helpers = (*READERS, "save_records")
+    found = {function: [] for function in (*of_helpers, "definitions")}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            who, what = node.func.value.id, node.func.attr
+            if (who == "helpers" and what in of_helpers) or (who == "chapters" and what == "definitions"):
+                named = node.args if what == "needs" else node.args[:1]
+                found[what] += [a.value for a in named if isinstance(a, ast.Constant) and isinstance(a.value, str)]
     return found
 
 
 @cache
 def records_of(chapter, profile):
-    """Names of the records that a chapter writes: ``training`` and, where it has seeds, ``training-seed0``, …"""
+    """Names of the records that a chapter writes: ``training`` and, where it saves those of its seeds, ``training-seed0``, …"""
     seeds = sorted({e.seed for e in experiments_of(chapter, profile) if e.seed is not None and e.data})
+    seeds = seeds if _named(chapter)["save_records"] else []
     return (chapter, *(f"{chapter}-seed{seed}" for seed in seeds))
 
 
@@ -478,13 +486,24 @@ def experiments_read(chapter, profile):
     Raises:
         BookError: it reads an experiment that does not exist.
     """
+    return _runs_named(_named(chapter)["load_outcomes"], source_of(chapter), profile)
+
+
+def _runs_named(names, reader, profile):
+    """The runs of the experiments of these names; ``reader``: who asks for them, for the message."""
     runs = []
-    for name in _named(chapter)["load_outcomes"]:
+    for name in names:
         found = [run for run, e in all_experiments(profile).items() if e.name == name]
         if not found:
-            raise BookError(f"{source_of(chapter)} reads the experiment {name!r}, which no chapter of _toc.yml has.")
+            raise BookError(f"{reader} reads the experiment {name!r}, which no chapter of _toc.yml has.")
         runs += found
     return runs
+
+
+def files_read(chapter):
+    """The files of the project that a chapter reads, by name, each with its digest; None for one that is not there."""
+    paths = {name: PROJECT / name for name in _named(chapter)["committed"]}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None for name, path in paths.items()}
 
 
 # --- keys ------------------------------------------------------------------------------------------------------
@@ -497,14 +516,14 @@ def digest(*parts):
 
 
 def found_data(profile):
-    """What ``prepare`` found: ``{"photos": [in words, digest], "weights": {name: digest}, "fingerprint": …}``."""
+    """What ``prepare`` found: ``{"photos": [in words, digest], "weights": {name: digest}, "album": digest or None, "fingerprint": …}``."""
     path = runs_folder() / profile / "data.json"
     if not path.exists():
         raise BookError(f"{path} is missing: run make book PROFILE={profile}, which finds and decodes photos and weights first.")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-PHOTOS, WEIGHTS = ("assets", "load_photos"), ("assets", "find_weights")
+PHOTOS, WEIGHTS, ALBUM = ("assets", "load_photos"), ("assets", "find_weights"), ("album", "load")
 PIXELS = {("assets", "read_photo"), ("assets", "draw_photo"), ("assets", "split")}  # what decides the photos that a chapter gets from files
 
 
@@ -514,18 +533,8 @@ def _data_used(used, data):
     return [pixels, data["photos"][1] if pixels else None, data["weights"] if WEIGHTS in used else None]
 
 
-@decides_nothing
-def outcome_key(experiment, data, own=None):
-    """The key of an experiment's outcome: all that decides it, and nothing of the page around it.
-
-    Its function and what that uses, in whichever module, without what is decorated with ``decides_nothing``; its data, arguments and seed; the
-    photos and weights, where they are used. Neither the processor nor the backend: they are recorded with the outcome.
-
-    Args:
-        experiment: an ``Experiment`` whose function is a name.
-        data: what ``found_data`` returns.
-        own: the ``Module`` that holds the function, by default its chapter.
-    """
+def _function_of(experiment, own=None):
+    """(what computes an experiment and all that this uses, as ``closure`` has it; the ``Module`` that holds the function)."""
     name = experiment.function
     if "." in name:
         chapter, name = name.split(".")
@@ -533,11 +542,45 @@ def outcome_key(experiment, data, own=None):
     own = own or chapter_module(experiment.chapter)
     if name not in own.defined:
         raise BookError(f"The experiment {experiment.name} is computed by {experiment.function}, and {own.name} defines no such function.")
-    used = closure({(own.name, name)} | ({PHOTOS} if experiment.data else set()), own)
+    return closure({(own.name, name)} | ({PHOTOS} if experiment.data else set()), own), own
+
+
+def outcomes_read(experiment, own=None):
+    """The runs whose outcomes an experiment's function reads, with ``helpers.load_outcomes``.
+
+    Raises:
+        BookError: it reads an experiment that does not exist.
+    """
+    texts = [d.code for d in _function_of(experiment, own)[0].values() if d.counts and "load_outcomes" in d.code]
+    names = {name for text in texts for name in names_in(text)["load_outcomes"]}
+    return _runs_named(sorted(names), f"The experiment {experiment.name}", experiment.profile)
+
+
+@decides_nothing
+def outcome_key(experiment, data, own=None, chain=()):
+    """The key of an experiment's outcome: all that decides it, and nothing of the page around it.
+
+    Its function and what that uses, in whichever module, without what is decorated with ``decides_nothing``; its data, arguments and seed; the
+    photos and weights, where they are used; the keys of the outcomes that it reads. Neither the processor nor the backend: they are recorded with the outcome.
+
+    Args:
+        experiment: an ``Experiment`` whose function is a name.
+        data: what ``found_data`` returns.
+        own: the ``Module`` that holds the function, by default its chapter.
+    """
+    if experiment.run in chain:
+        raise BookError("These experiments read each other in a circle: " + " → ".join([*chain, experiment.run]) + ".")
+    used, own = _function_of(experiment, own)
     for (module, each), definition in used.items():
         if module == own.name and not definition.code.lstrip().startswith(("def ", "class ", "@")):
-            raise BookError(f"{name}, which computes {experiment.name}, uses {each}, a value of the page ({own.name}). Hand it over as an argument.")
-    return digest(_code(used), experiment.data, experiment.arguments, experiment.seed, _data_used(used, data))
+            raise BookError(
+                f"{experiment.function}, which computes {experiment.name}, uses {each}, a value of the page ({own.name}). Hand it over as an argument."
+            )
+    read = [
+        outcome_key(all_experiments(experiment.profile)[run], data, chain=(*chain, experiment.run)) for run in outcomes_read(experiment, own)
+    ]
+    decides = [_code(used), experiment.data, experiment.arguments, experiment.seed, _data_used(used, data)]
+    return digest(*decides, *([read] if read else []))
 
 
 @cache
@@ -553,6 +596,8 @@ def _code_of_chapter(chapter):
 def chapter_key(chapter, profile, data, chain=()):
     """The key of a chapter's run: its code and what that uses, its parameters, the backend, and the keys of all that it reads.
 
+    To these belong files of the project that it names, and the reader's own photos, where it asks for them.
+
     Raises:
         BookError: a slip in the chapter's code, or a circle of chapters that read each other.
     """
@@ -566,10 +611,12 @@ def chapter_key(chapter, profile, data, chain=()):
     experiments += [outcome_key(all_experiments(profile)[run], data) for run in experiments_read(chapter, profile)]
     if experiments:
         used = {**used, **closure({PHOTOS}, chapter_module(chapter))}
+    more = [files_read(chapter)] if files_read(chapter) else []
+    more += [data.get("album")] if ALBUM in used else []
     return digest(
         cells, [code for code, _ in taken], _code(used), parameters_for(chapter, profile), _data_used(used, data),
         backend() if used else None, experiments,
-        [chapter_key(other, profile, data, (*chain, chapter)) for other in needs(chapter, profile)],
+        [chapter_key(other, profile, data, (*chain, chapter)) for other in needs(chapter, profile)], *more,
     )  # fmt: skip
 
 

@@ -6,20 +6,24 @@ import nbformat
 import numpy as np
 import pandas as pd
 
+import cast
 import chapters
 import execute
+import live
 import outcomes
 import pages
 from paths import EDITION, BookError, runs_folder, write_atomically
 
 
 def promote(profile="report"):
-    """Copy what a profile has finished to ``edition/``: notebooks, records, answers, outcomes.
+    """Copy what a profile has finished to ``edition/``: notebooks, records, answers, outcomes; and choose the six photos that pages show.
+
+    Nothing that shows somebody's own photos: what ran with a folder ``$OWN`` does not fit an edition without one.
 
     Raises:
         BookError: nothing is finished.
     """
-    folder, data = runs_folder() / profile, chapters.found_data(profile)
+    folder, data = runs_folder() / profile, {**chapters.found_data(profile), "album": None}
     done, missing = [], []
     for chapter in chapters.chapters():
         fits = execute.key_of(folder / "results" / f"{chapter}.json") == chapters.chapter_key(chapter, profile, data)
@@ -39,11 +43,18 @@ def promote(profile="report"):
         write_atomically(EDITION / "notebooks" / f"{chapter}.ipynb", nbformat.writes(pages.standalone(notebook)).encode())
         for source in execute.files_of(chapter, folder / "results"):
             write_atomically(EDITION / "results" / source.name, source.read_bytes())
-    write_atomically(EDITION / "data.json", (folder / "data.json").read_bytes())
+    write_atomically(EDITION / "data.json", json.dumps(data, indent=1).encode())
+    if cast.ladder_of(profile)[0] in done:
+        cast.write_six(profile, EDITION)
+        try:
+            live.collect()
+        except BookError as error:
+            print(f"The live figures keep the photos that they had. {error}")
     size = sum(p.stat().st_size for p in EDITION.rglob("*") if p.is_file()) / 2**20
     print(f"edition/ has been given {len(done)} chapters and {len(kept)} experiments of the profile {profile}; it has {size:.1f} MiB.")
     if missing:
-        print(f"Not finished yet: {', '.join(missing)}.")
+        own = " (or run with photos of your own, which are not for the edition)" if chapters.found_data(profile).get("album") else ""
+        print(f"Not finished yet: {', '.join(missing)}{own}.")
 
 
 def accuracies(paths):

@@ -1,5 +1,6 @@
 """One piece of work: execute a chapter with papermill, or compute one experiment; written whole, found again by its key."""
 
+import gc
 import json
 import os
 import re
@@ -84,6 +85,7 @@ def compute(chapter, runs, profile):
         started = time.monotonic()
         helpers.setup(experiment.seed or 0)
         experiments.outcome_of(experiment, profile)
+        gc.collect()  # models refer to themselves and would pile up
         print(f"      {experiment.run} done in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 

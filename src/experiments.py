@@ -18,7 +18,7 @@ import assets
 import chapters
 import outcomes
 from machine import provenance
-from paths import BookError, decides_nothing, runs_folder, write_atomically
+from paths import PROJECT, BookError, decides_nothing, runs_folder, write_atomically
 
 # --- experiments: found, or computed here ----------------------------------------------------------------------
 
@@ -56,7 +56,7 @@ def outcome_of(experiment, profile):
         chapter = chapter or experiment.chapter
         function = chapters.definitions(chapter, only_functions=True, profile=profile)[name]
     own, data = _module_of(function), assets.stock(profile)
-    key = chapters.outcome_key(replace(experiment, function=function.__name__), data, own)
+    key = chapters.outcome_key(replace(experiment, function=function.__name__, profile=profile), data, own)
     path = outcomes.find(experiment.run, key, profile)
     if path is None:
         given = {} if experiment.seed is None else {"seed": experiment.seed}
@@ -145,13 +145,14 @@ def save_records(chapter, profile, results, **more):
 
     Args:
         chapter, profile: which run this is.
-        results: {experiment: {seed: outcome}}, as ``run`` returns it.
+        results: {experiment: {seed: outcome}}, as ``run`` returns it; what has no epochs has no ``epochs``, ``best_epoch``, ``history``.
         more: what else the numbers depend on (weights in words, …), for the provenance.
 
     Returns:
         {experiment: {seed: entry of the record}}, accuracies from 0 to 1.
     """
     entries = {name: {} for name in results}
+    told = ("train_size", "epochs", "best_epoch", "trainable_parameters", "history")
     for seed in sorted({seed for by_seed in results.values() for seed in by_seed}):
         experiments, rows = [], [["experiment", "photo", "label", "probability"]]
         for name, result in ((name, by_seed[seed]) for name, by_seed in results.items() if seed in by_seed):
@@ -163,7 +164,7 @@ def save_records(chapter, profile, results, **more):
                 "accuracy": float(np.mean((probability > 0.5) == (truth == 1))),
                 "loss": float(-np.mean(truth * np.log(probability) + (1 - truth) * np.log(1 - probability))),
                 "test_size": len(truth),
-                **{k: result[k] for k in ("train_size", "epochs", "best_epoch", "trainable_parameters", "history")},
+                **{k: result[k] for k in told if k in result},
                 "seconds": result.get("seconds", about["seconds"]),  # of the training alone, where its function says it
                 **{k: about.get(k) for k in ("processor_seconds", "device", "backend", "precision")},
             }
@@ -207,6 +208,16 @@ def needs(*patterns, profile):
 def load_records(pattern, profile):
     """The records of other chapters whose names fit a pattern, such as ``*-seed*``: a list of dicts, by chapter and seed."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in needs(pattern, profile=profile)]
+
+
+@decides_nothing
+def committed(name):
+    """A file of the project that no run makes, such as ``edition/audit.csv``: its path, or None if there is none.
+
+    Named where it is read, in a plain text: so an edit of the file executes the chapter anew.
+    """
+    path = PROJECT / name
+    return path if path.is_file() else None
 
 
 # --- claims ----------------------------------------------------------------------------------------------------

@@ -111,22 +111,27 @@ def class_of(name):
 
 
 @decides_nothing
-def fate_of(name, info, problem):
-    """What becomes of a file that ``walk`` yields: ``(label, "")``, ``(None, why it is left out)``, or None: not worth a word."""
+def unfit(name, info, problem):
+    """Why a file that ``walk`` yields can be no photo: in words, "" if it can be one, None if it is not worth a word."""
     file = name.rsplit("/", 1)[-1]
     if problem:
-        return None, problem
+        return problem
     if file.upper().startswith("README") or file.lower().endswith((".h5", ".hdf5", ".keras")):  # notes, weights
         return None
     if not file.strip().lower().endswith(SUFFIXES):
-        return None if file.startswith(".") else (None, f"its name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+        return None if file.startswith(".") else f"its name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
     if file.startswith("."):
-        return None, "a hidden file"
+        return "a hidden file"
     if not stat.S_ISREG(info.st_mode):
-        return None, "not a file that can be read from its beginning to its end"
-    if any("\ud800" <= letter <= "\udfff" for letter in name):
-        return None, "its name is not UTF-8; rename it"
-    return class_of(name)
+        return "not a file that can be read from its beginning to its end"
+    return "its name is not UTF-8; rename it" if any("\ud800" <= letter <= "\udfff" for letter in name) else ""
+
+
+@decides_nothing
+def fate_of(name, info, problem):
+    """What becomes of a file that ``walk`` yields: ``(label, "")``, ``(None, why it is left out)``, or None: not worth a word."""
+    reason = unfit(name, info, problem)
+    return reason if reason is None else (None, reason) if reason else class_of(name)
 
 
 @decides_nothing
@@ -149,7 +154,7 @@ def scan(root):
         else:
             taken.add(true)
             used.append((name, label, info.st_size, info.st_mtime_ns))
-    return sorted(used, key=_natural), sorted(left_out, key=_natural)
+    return sorted(used, key=natural), sorted(left_out, key=natural)
 
 
 @decides_nothing
@@ -159,7 +164,7 @@ def list_photos(root):
     return [(label, Path(root) / name) for name, label, *_ in used], [(Path(root) / name, reason) for name, reason in left_out]
 
 
-def _natural(item):
+def natural(item):
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item[0])]
 
 
@@ -286,7 +291,7 @@ def _arrays(file):
     import h5py
 
     def listed(group, key):  # long lists are kept in pieces: key0, key1, …
-        pieces = [key] if key in group.attrs else sorted((k for k in group.attrs if re.fullmatch(rf"{key}\d+", k)), key=lambda k: _natural([k]))
+        pieces = [key] if key in group.attrs else sorted((k for k in group.attrs if re.fullmatch(rf"{key}\d+", k)), key=lambda k: natural([k]))
         return [item.decode() if isinstance(item, bytes) else str(item) for piece in pieces for item in group.attrs[piece]]
 
     older = file["model_weights"] if "model_weights" in file and "layer_names" not in file.attrs else file
@@ -294,7 +299,7 @@ def _arrays(file):
     if layers:
         return [older[layer][weight] for layer in layers for weight in listed(older[layer], "weight_names")], True
     if "layers" in file:
-        groups = [file["layers"][layer] for layer in sorted(file["layers"], key=lambda layer: _natural([layer]))]
+        groups = [file["layers"][layer] for layer in sorted(file["layers"], key=lambda layer: natural([layer]))]
         return [group["vars"][key] for group in groups if "vars" in group for key in sorted(group["vars"], key=int)], False
     arrays = []
     file.visititems(lambda _, item: arrays.append(item) if isinstance(item, h5py.Dataset) else None)

@@ -24,7 +24,7 @@ import numpy as np
 import assets
 from augment import RandomWarp, ReportRMSprop  # noqa: F401 (for chapters)
 from experiments import (  # noqa: F401 (for chapters)
-    cached, claim, load_claims, load_outcomes, load_records, needs, results_folder, run, save_records, save_result,
+    cached, claim, committed, load_claims, load_outcomes, load_records, needs, results_folder, run, save_records, save_result,
 )  # fmt: skip
 from figures import (  # noqa: F401 (for chapters)
     BLACK, BLUE, CAT, DOG, GREEN, INK, ORANGE, PAGE, PURPLE, RED, SKY, STONE, YELLOW, plot_curves, show_images, show_photos, use_book_style,
@@ -158,14 +158,37 @@ def round_to_8_bits(network, blocks=(4, 5)):
             layer.set_weights([np.round(kernel / step) * step, bias])
 
 
-def scale(images, scaling):
-    """Bring images with values 0–255 into the range that a network expects; float32, same shape.
+SCALINGS = {  # which of the three parts of VGG's preprocessing each of them has
+    "unit": (),
+    "vgg": ("range", "mean", "order"),
+    "no range": ("mean", "order"),
+    "no mean": ("range", "order"),
+    "no order": ("range", "mean"),
+    "only range": ("range",),
+    "only mean": ("mean",),
+    "only order": ("order",),
+}
 
-    ``scaling``: "unit" divides by 255, as the report's section 3.1 does. "vgg" is what VGG was trained with:
-    colours in the order blue, green, red, and the mean colour of ImageNet subtracted; values from -124 to 151.
+
+def scale(images, scaling):
+    """Bring images with values 0–255 into the range that a network expects.
+
+    Args:
+        images: RGB, (n, height, width, 3).
+        scaling: a name of ``SCALINGS``. "vgg" is what VGG was trained with: the *range* stays 255 wide, the *mean* colour of
+            ImageNet is subtracted, and the *order* of the colours is blue, green, red; values from -124 to 151. "unit" has none
+            of the three, as the report's section 3.1: red, green, blue from 0 to 1. The others have one or two of them. Without
+            the range all is divided by 255, the mean too; without the order each colour keeps its own mean.
+
+    Returns:
+        float32, same shape.
     """
-    images = np.array(images, np.float32)  # a copy: Keras subtracts in place
-    return images / 255 if scaling == "unit" else keras.applications.vgg19.preprocess_input(images)
+    images = np.array(images, np.float32)  # a copy
+    if "mean" in SCALINGS[scaling]:
+        images -= np.array([123.68, 116.779, 103.939], np.float32)
+    if "range" not in SCALINGS[scaling]:
+        images /= 255
+    return images[..., ::-1].copy() if "order" in SCALINGS[scaling] else images
 
 
 def frozen_maps(parts, network, scaling, layer, views=0, also=(), label="frozen layers"):
@@ -174,7 +197,7 @@ def frozen_maps(parts, network, scaling, layer, views=0, also=(), label="frozen 
     Args:
         parts: an ``assets.Split``.
         network: a model that has the weights.
-        scaling: "unit" or "vgg", see ``scale``.
+        scaling: see ``scale``.
         layer: name of the layer whose output is wanted.
         views: 0 for the training photos as they are; v for v augmented copies of each, which no seed of a training changes.
         also: layers whose output another training asks for; one pass keeps all.
@@ -190,7 +213,7 @@ def frozen_maps(parts, network, scaling, layer, views=0, also=(), label="frozen 
     wanted = {0: [*rows["validation"], *rows["test"]], **{view: rows["train"] for view in range(1, views + 1)}}
     if not views:
         wanted[0] += rows["train"]
-    decides = [scaling, BACKEND, keras.config.dtype_policy().name, [(w.path.split("/")[-2:], w.shape) for w in network.weights]]
+    decides = [SCALINGS[scaling], BACKEND, keras.config.dtype_policy().name, [(w.path.split("/")[-2:], w.shape) for w in network.weights]]
     mark = hashlib.sha256(repr(decides).encode() + "".join(map(inspect.getsource, (scale, augmentation, frozen_maps, _view))).encode())
     for array in (*photos, *network.get_weights()):
         mark.update(np.ascontiguousarray(array))
@@ -240,6 +263,48 @@ def _rows_on_disk(path, count, shape):
         np.save(memory, np.zeros(count, bool))
         write_atomically(done, memory.getvalue())
     return np.load(f"{path}.npy", mmap_mode="r+"), np.load(done, mmap_mode="r+")
+
+
+def vgg_features(images, name, profile):
+    """What VGG makes of photos and of their mirror images: each channel of ``block5_pool``, averaged over all positions.
+
+    Computed once for each photo, whichever photos it comes with, and kept in ``runs/cache/features``. VGG has its own preprocessing. Without
+    weights Keras's random seed is set to 0 first, so that every call asks the same network.
+
+    Args:
+        images: uint8 (n, size, size, 3), RGB.
+        name: "vgg16" or "vgg19".
+        profile: decides the weights, see ``vgg``.
+
+    Returns:
+        float32 (2, n, 512): of the photos, and of their mirror images.
+    """
+    marks = [hashlib.sha256(np.ascontiguousarray(image)).digest() for image in images]
+    weights, precision = assets.stock(profile)["weights"][name], keras.config.dtype_policy().name
+    decides = [name, weights, images.shape[1:], BACKEND, precision, *map(inspect.getsource, (scale, vgg_features))]
+    folder = runs_folder() / "cache" / "features" / hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
+    row = np.dtype([("photo", "V32"), ("features", np.float32, (2, 512))])
+    with alone(folder), open(folder / "rows", "a+b") as file:
+        kept = np.fromfile(folder / "rows", row)
+        file.truncate(kept.nbytes)  # a kill may have cut the last row
+        known = {mark.tobytes() for mark in kept["photo"]}
+        missing = {mark: image for mark, image in zip(marks, images) if mark not in known}
+        if missing:
+            keras.utils.set_random_seed(0)
+            step = forward(vgg(name, profile, images.shape[1])[0])
+        line, todo = Progress(f"{name}, features"), list(missing)
+        for start in range(0, len(todo), 25):
+            rows = np.empty(len(todo[start : start + 25]), row)
+            photos = np.stack([missing[mark] for mark in todo[start : start + 25]])
+            rows["photo"] = np.frombuffer(b"".join(todo[start : start + 25]), "V32")
+            for look, view in enumerate((photos, photos[:, :, ::-1])):
+                rows["features"][:, look] = step(scale(view, "vgg")).mean(axis=(1, 2))
+            file.write(rows.tobytes())
+            file.flush()
+            line.say(start + len(rows), len(todo), "photos")
+        kept = np.fromfile(folder / "rows", row)
+    place = {mark.tobytes(): index for index, mark in enumerate(kept["photo"])}
+    return np.ascontiguousarray(kept["features"][[place[mark] for mark in marks]].swapaxes(0, 1))
 
 
 @decides_nothing

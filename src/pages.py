@@ -19,10 +19,12 @@ from html import escape
 import nbformat
 import yaml
 
+import cast
 import chapters
 import execute
+import live
 import sanitise
-from paths import BOOK, BUILD, EDITION, PROJECT, BookError, runs_folder, say, shown
+from paths import BOOK, BUILD, EDITION, PROJECT, BookError, runs_folder, say, shown, write_atomically
 
 AS_IT_RAN = "This page shows an earlier version of the chapter, text and numbers, as it ran at full size."
 NOT_RUN = "This chapter has not been run at full size yet: it is shown without results, and a dash stands for each number."
@@ -260,6 +262,13 @@ def docname_of(chapter):
     return chapters.source_of(chapter).relative_to(BOOK).with_suffix("").as_posix()
 
 
+def copy_tables(profile, target):
+    """Copy the tables that chapters have written beside their records (``noise.filters.csv``), for pages to offer as downloads."""
+    for chapter in chapters.chapters():
+        for path in (cast.folder_of(profile) / "results").glob(f"{chapter}.*.csv"):
+            write_atomically(target / path.name, path.read_bytes())
+
+
 def render(profile):
     """Build the pages of a run into ``_build/<profile>/html``; delete runs of chapters that are no more."""
     say("  building the pages …")
@@ -268,6 +277,7 @@ def render(profile):
     for path in [*(folder / "notebooks").glob("*"), *(folder / "results").glob("*")]:
         if path.name not in known:
             path.unlink()
+    cast.write_six(profile, folder)
     build(profile)
 
 
@@ -337,22 +347,26 @@ def _files():
     """What the pages are made of besides the runs: all text and decoration, and the code that makes the pages."""
     made = [p for p in sorted(BOOK.rglob("*")) if p.is_file() and not any(part.startswith(".") for part in p.relative_to(BOOK).parts)]
     made += [PROJECT / "_config.yml", PROJECT / "_toc.yml", *sorted((PROJECT / "src" / "deck").glob("*"))]
-    return made + [PROJECT / "src" / f"{name}.py" for name in ("pages", "book_extension", "frame", "questions", "sanitise", "slides")]
+    made += [p for p in sorted(live.SOURCES.rglob("*")) if p.is_file()]
+    rooms = ("pages", "book_extension", "cast", "frame", "questions", "sanitise", "slides", "live", "live_directive")
+    return made + [PROJECT / "src" / f"{name}.py" for name in rooms]
 
 
 def key(profile, data):
     """What decides the pages of a run: text, decoration, the keys of all runs, the banner."""
-    return chapters.digest(_digests(_files()), [chapters.chapter_key(c, profile, data) for c in chapters.chapters()], banner_of(profile, data))
+    keys = [chapters.chapter_key(c, profile, data) for c in chapters.chapters()]
+    return chapters.digest(_digests(_files()), _digests(filter(os.path.exists, [live.COLLECTED])), keys, banner_of(profile, data))
 
 
 def edition_key():
-    """What decides the pages of the edition: text, decoration, its executed notebooks."""
+    """What decides the pages of the edition: text, decoration, its executed notebooks, what the live figures take from it."""
     return chapters.digest(_digests(_files()), digest_of_runs("edition"))
 
 
 def digest_of_runs(profile):
     """Stands for the content of all runs that the pages show."""
-    return chapters.digest(_digests(filter(os.path.exists, (run_of(c, profile) for c in chapters.chapters()))))
+    runs = [path for path in (run_of(c, profile) for c in chapters.chapters()) if path.exists()]
+    return chapters.digest(_digests([*runs, *cast.files(profile), *live.sources(profile)]))
 
 
 def _digests(paths):

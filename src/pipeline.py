@@ -26,6 +26,7 @@ import threading
 import time
 from contextlib import suppress
 
+import album
 import assets
 import chapters
 import cluster
@@ -43,7 +44,7 @@ def prepare(profile):
             "Install a backend with make install BACKEND=tensorflow, jax or torch (and GPU=1 with a card), or unset KERAS_BACKEND."
         )
     shared = chapters.load_profile(profile)["shared"]
-    found = assets.stock(profile, shared["image_size"])
+    found = {**assets.stock(profile, shared["image_size"]), "album": album.digest()}
     photos = assets.load_photos(profile, shared["image_size"])
     say(f"Photos:  {photos.source}" + (f"; {len(photos.left_out)} files left out" if photos.left_out else ""))
     remarks = [(name, f"left out: {reason}") for name, reason in photos.left_out] + [(name, f"used, but: {words}") for name, words in photos.warnings]
@@ -54,6 +55,8 @@ def prepare(profile):
     if len(remarks) > 10:
         say(f"         … and {len(remarks) - 10} more, all of them in {shown(listing)}")
     assets.split(photos, 0, shared["train_size"], shared["validation_size"], shared["test_size"])  # enough of them?
+    if found["album"]:
+        say(f"         and those of your own in {album.folder_of()}, for the chapters that ask for them")
     for name, path in found["files"].items():
         say(f"Weights: {name.upper()} " + (f"from {path}" if path else "untrained"))
     for path in assets.unused_weights() if profile != "test" else ():

@@ -1,7 +1,8 @@
 """Slides for teaching: the marked cells of each chapter as a deck beside its page. `make slides`.
 
 A deck is made from the built page, where numbers, captions and links are in place. It shows the chapter's question, its aims,
-"Predict first", the output of each code cell with the tag ``slide`` under the title of its section, and what to take away.
+"Predict first", the output of each code cell with the tag ``slide`` and each live figure with the option ``slide`` under the title of
+its section, and what to take away.
 """
 
 import re
@@ -15,7 +16,10 @@ from nbconvert import SlidesExporter
 import chapters
 from paths import BOOK, BUILD, shown
 
-PARTS = "article .book-aims, article .admonition.note, article .book-predict, article .cell.tag_slide, article .admonition.important"
+PARTS = (
+    "article .book-aims, article .admonition.note, article .book-predict, article .cell.tag_slide, article .admonition.important, "
+    "article figure.live-slide"
+)
 CODE = re.compile(r'(<div class="cell_input[^>]*>\s*<div class="highlight[^>]*><div class="highlight"><pre>).*?(?=</pre>)', re.S)  # no slide has it
 
 
@@ -40,6 +44,10 @@ def slides_of(text, name):
                 continue
         elif "admonition" in part["class"]:
             heading, shown = part.select_one(".admonition-title").extract().get_text(), part
+        elif part.name == "figure":  # the script of the page wakes it here, too
+            scripts = "".join(str(script.extract()) for script in soup.select("script[src*='live/page.']"))
+            slides.append(f"<h2>{part.find_parent('section').select_one('h2, h3').get_text()}</h2>\n{part}{scripts}")
+            continue
         elif part.select_one(".cell_output") is None:  # a chapter that has not been run yet
             continue
         else:

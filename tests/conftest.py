@@ -17,7 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 PROJECT = Path(__file__).resolve().parent.parent
 REAL_DATA = os.environ.get("BOOK_DATA")  # before `isolated` hides it
 FOLDER = PROJECT / REAL_DATA if REAL_DATA else None  # a relative path is below the project, as everywhere
-SETTINGS = ("BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "BOOK_GPUS", "BOOK_ENVIRONMENT", "BOOK_PROFILE", "KERAS_BACKEND")
+SETTINGS = ("OWN", "BOOK_DATA", "BOOK_RUNS", "BOOK_BUILD", "BOOK_DOWNLOAD", "BOOK_MEMORY", "BOOK_GPUS", "BOOK_ENVIRONMENT", "BOOK_PROFILE", "KERAS_BACKEND")
 
 FRONT_MATTER = """---
 jupytext:
@@ -63,7 +63,7 @@ class BookInOneProcess(LoadScopeScheduling):
     def _split_scope(self, nodeid):
         if nodeid.startswith(("tests/test_commands.py", "tests/test_freshness.py", "tests/test_edition.py")):
             return nodeid.split("::")[0]
-        return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py")) else nodeid
+        return "book" if nodeid.startswith(("tests/test_book.py", "tests/test_browser.py", "tests/test_proof.py")) else nodeid
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -51,6 +51,10 @@ experiments = {
     **{f"count_{n}": dict(function=count, seeds=None, n=n) for n in (1, 2)},
 }
 ```
+
+```{code-cell} ipython3
+helpers.save_records("small", profile, {})
+```
 """
 )
 TOOLS = '''"""Words."""
@@ -207,6 +211,9 @@ def test_experiments_are_read_without_running_the_chapter(project):
 
 def test_records_and_what_is_read(project):
     assert chapters.records_of("small", "test") == ("small", "small-seed0", "small-seed1")
+    edit(project, 'helpers.save_records("small", profile, {})', "pass", "book/chapters/small.md")
+    assert chapters.records_of("small", "test") == ("small",), "a page of solutions keeps what its trainings found to itself"
+    edit(project, "pass", 'helpers.save_records("small", profile, {})', "book/chapters/small.md")
     assert chapters.needs("other", "test") == ["small"] and chapters.needs("small", "test") == []
     edit(project, '"small-seed*"', '"*"', "book/chapters/other.md")
     assert chapters.needs("other", "test") == ["small"]
@@ -264,6 +271,50 @@ LONG, SMALL = {"long-seed0", "long-seed1"}, {"small", "other"}
 )
 def test_what_an_edit_changes(project, name, old, new, expected):
     assert changed(project, lambda: edit(project, old, new, name)) == expected
+
+
+def reads(project, name="long", function="count"):
+    """Have an experiment's function read the outcomes of another one."""
+    edit(project, f"def {function}(n):\n", f'def {function}(n):\n    n += len(helpers.load_outcomes("{name}", "test"))\n')
+
+
+def test_an_experiment_that_reads_another_one_has_its_key_in_its_own(project):
+    reads(project)
+    found = chapters.all_experiments("test")
+    assert chapters.outcomes_read(found["count_1"]) == ["long-seed0", "long-seed1"] and chapters.outcomes_read(found["long-seed0"]) == []
+    assert chapters.runs_needed("small", "test")[-2:] == ["long-seed0", "long-seed1"]
+    counted = {"count_1", "count_2"}
+    assert changed(project, lambda: edit(project, "twice(epochs)\n", "twice(epochs) + 1\n")) == LONG | SMALL | counted
+    assert changed(project, lambda: edit(project, "return n\n", "return n + 1\n")) == SMALL | counted
+
+
+def test_what_an_experiment_reads_must_be_there_and_lead_out_of_it(project):
+    reads(project, name="missing")
+    with pytest.raises(BookError, match="The experiment count_1 reads the experiment 'missing', which no chapter"):
+        keys(project)
+    edit(project, '"missing"', '"count_2"')
+    with pytest.raises(BookError, match="read each other in a circle: count_1 → count_2 → count_2"):
+        keys(project)
+
+
+def test_a_file_of_the_project_that_a_chapter_names_is_in_its_key(project):
+    cell = '\n```{code-cell} ipython3\npath = helpers.committed("edition/table.csv")\n```\n'
+    other = project / "book" / "chapters" / "other.md"
+    other.write_text(other.read_text() + cell)
+    forget()
+    assert chapters.files_read("other") == {"edition/table.csv": None}
+    (project / "edition").mkdir()
+    table = project / "edition" / "table.csv"
+    assert changed(project, lambda: table.write_text("a\n")) == {"other"}
+    assert changed(project, lambda: table.write_text("b\n")) == {"other"}
+    assert changed(project, table.touch) == set()
+
+
+def test_own_photos_are_in_the_key_of_who_asks_for_them(project):
+    (project / "src" / "album.py").write_text("def load(folder):\n    return folder\n")
+    other = project / "book" / "chapters" / "other.md"
+    other.write_text(other.read_text() + "\n```{code-cell} ipython3\nimport album\nmine = album.load(1)\n```\n")
+    assert changed(project, lambda: None, data={**DATA, "album": "x"}) == {"other"}
 
 
 def test_data_backend_and_profile_in_keys(project, monkeypatch):

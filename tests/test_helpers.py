@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import assets
+import chapters
 import helpers
 import outcomes
 from assets import BookError
@@ -51,6 +53,20 @@ def test_scale_vgg():
     floats = images.astype(np.float32)
     helpers.scale(floats, "vgg")
     np.testing.assert_array_equal(floats, kept)
+
+
+@pytest.mark.parametrize("name, parts", helpers.SCALINGS.items())
+def test_scale_leaves_parts_of_the_preprocessing_out(name, parts):
+    images = pixels(2, 5, 6, 3)
+    expected = images.astype(np.float64)
+    if "mean" in parts:
+        expected -= [123.68, 116.779, 103.939]
+    if "order" in parts:
+        expected = expected[..., [2, 1, 0]]
+    if "range" not in parts:
+        expected /= 255
+    np.testing.assert_allclose(helpers.scale(images, name), expected, atol=1e-4)
+    np.testing.assert_allclose(helpers.scale(list(images), name), expected, atol=1e-4)
 
 
 def test_augmentation_keeps_shape_and_range_and_acts_in_training_only():
@@ -234,6 +250,94 @@ def test_frozen_maps_stay_finite_in_float16():
     assert all(np.isfinite(part).all() for part in maps.values())
 
 
+def drawn(count):
+    return np.stack([assets.draw_photo(i % 2, i, 32) for i in range(count)])
+
+
+@pytest.fixture
+def passed(monkeypatch):
+    """How many photos went through a network, call by call."""
+    calls, forward = [], helpers.forward
+    monkeypatch.setattr(helpers, "forward", lambda network: lambda batch: calls.append(len(batch)) or forward(network)(batch))
+    return calls
+
+
+def test_vgg_features_are_means_over_the_positions_of_both_looks():
+    images = drawn(3)
+    found = helpers.vgg_features(images, "vgg16", "test")
+    assert found.shape == (2, 3, 512) and found.dtype == np.float32
+    keras.utils.set_random_seed(0)
+    network = helpers.vgg("vgg16", "test", 32)[0]
+    for look, view in zip(found, (images, images[:, :, ::-1])):
+        maps = np.asarray(network(helpers.scale(view, "vgg")))
+        np.testing.assert_allclose(look, maps.mean((1, 2)), rtol=1e-4, atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+def test_vgg_features_are_computed_once_for_each_photo(passed):
+    images = drawn(30)
+    first = helpers.vgg_features(images[:20], "vgg16", "test")
+    assert passed == [20, 20]  # the photos and their mirror images
+    np.testing.assert_array_equal(helpers.vgg_features(images[[7, 3, 7]], "vgg16", "test"), first[:, [7, 3, 7]])
+    assert sum(passed) == 40
+    more = helpers.vgg_features(images[::-1], "vgg16", "test")
+    assert sum(passed) == 60
+    np.testing.assert_array_equal(more[:, :9:-1], first)
+    other = helpers.vgg_features(images[:2], "vgg19", "test")
+    assert sum(passed) == 64 and np.abs(other - first[:, :2]).max() > 1e-3
+    np.testing.assert_array_equal(helpers.vgg_features(images, "vgg16", "test"), more[:, ::-1])
+    helpers.vgg_features(np.stack([assets.draw_photo(0, 0, 48)]), "vgg16", "test")
+    assert sum(passed) == 66  # another size
+
+
+def test_vgg_features_go_on_after_a_kill(monkeypatch, passed):
+    images, forward = drawn(60), helpers.forward
+
+    def killed(network):
+        def step(batch):
+            if len(passed) == 3:
+                raise KeyboardInterrupt
+            return forward(network)(batch)
+
+        return step
+
+    monkeypatch.setattr(helpers, "forward", killed)
+    with pytest.raises(KeyboardInterrupt):
+        helpers.vgg_features(images, "vgg16", "test")
+    monkeypatch.setattr(helpers, "forward", forward)
+    (rows,) = helpers.runs_folder().glob("cache/features/*/rows")
+    with open(rows, "ab") as file:
+        file.write(b"half a row")
+    found = helpers.vgg_features(images, "vgg16", "test")
+    assert passed == [25, 25, 25, 25, 25, 10, 10]  # of the second batch the first look was lost
+    rows.unlink()
+    np.testing.assert_allclose(helpers.vgg_features(images, "vgg16", "test"), found, rtol=1e-4, atol=1e-5)
+
+
+def test_two_at_once_compute_no_features_twice(monkeypatch, passed):
+    images, stock = drawn(20), assets.stock("test")
+    monkeypatch.setattr(assets, "stock", lambda profile: stock)  # ast, which it uses, is not made for threads
+    with ThreadPool(2) as pool:
+        one, two = pool.map(lambda part: helpers.vgg_features(part, "vgg16", "test"), [images[:15], images[5:]])
+    assert sum(passed) == 40
+    np.testing.assert_array_equal(one[:, 5:], two[:, :10])
+
+
+def test_the_regression_on_features_is_the_lowest_point_of_its_loss():
+    rng, strength = np.random.default_rng(0), 0.05
+    labels = np.arange(60) % 2
+    features = (rng.normal(size=(2, 60, 5)) * [1, 9, 0.1, 1, 1] + 3 + labels[:, None]).astype(np.float32)
+    transfer = chapters.definitions("transfer", only_functions=True)
+    fitted = transfer["fit_regression"](features, labels, strength)
+    asked = transfer["ask_regression"](fitted, features)
+    assert asked.shape == (2, 60)
+    inputs = features.reshape(120, 5).astype(float)
+    standard = (inputs - inputs.mean(0)) / inputs.std(0)
+    error = asked.ravel() - np.tile(labels, 2)
+    slopes = standard.T @ error / 120 + strength * fitted["weights"] * inputs.std(0)
+    assert np.abs(slopes).max() < 1e-3 and abs(error.mean()) < 1e-3
+
+
 def test_round_to_8_bits():
     network = vgg_like()
     before = {layer.name: layer.get_weights() for layer in network.layers}
@@ -385,12 +489,15 @@ def test_save_records():
     common = {"epochs": 2, "best_epoch": 2, "trainable_parameters": 7, "history": history, "train_size": 10}
     results = {"one": {3: {"test": {"names": names, "labels": truth, "probability": probability}, **common}}}
     results["two"] = {3: {"test": {"names": names, "labels": truth, "probability": 1 - probability}, **common, "seconds": 0.5}}
+    regression = {"test": results["one"][3]["test"], "train_size": 10, "trainable_parameters": 513}  # no epochs
+    results["three"] = {3: regression}
     for name in results:
         outcomes.save(outcomes.path_of(f"{name}-seed3", "test"), results[name][3], {"key": "k", "seconds": 1.5, **helpers.provenance()})
     returned = helpers.save_records("training", "test", results, weights={"vgg19": "none"})
 
     record = json.loads((helpers.results_folder("test") / "training-seed3.json").read_text(encoding="utf-8"))
-    assert record["experiments"] == [returned["one"][3], returned["two"][3]]
+    assert record["experiments"] == [returned[name][3] for name in ("one", "two", "three")]
+    assert returned["three"][3].keys() == returned["one"][3].keys() - {"epochs", "best_epoch", "history"}
     assert (record["chapter"], record["profile"], record["seed"]) == ("training", "test", 3)
     p = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
     one = returned["one"][3]
@@ -403,8 +510,8 @@ def test_save_records():
 
     with open(helpers.results_folder("test") / "training-seed3.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 80 and set(rows[0]) == {"experiment", "photo", "label", "probability"}
-    assert [r["photo"] for r in rows[:40]] == names and {r["experiment"] for r in rows[40:]} == {"two"}
+    assert len(rows) == 120 and set(rows[0]) == {"experiment", "photo", "label", "probability"}
+    assert [r["photo"] for r in rows[:40]] == names and [r["experiment"] for r in rows[40::40]] == ["two", "three"]
     assert [int(r["label"]) for r in rows[:40]] == truth.tolist()
     np.testing.assert_allclose([float(r["probability"]) for r in rows[:40]], probability, atol=5e-7)
 
