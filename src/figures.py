@@ -175,7 +175,7 @@ def name_ends(axis, ends, size=SMALLEST + 0.5):
             if lacking > 0 and heights[i] and heights[i + 1]:
                 places[i], places[i + 1] = places[i] - lacking / 2, places[i + 1] + lacking / 2
         places = [min(max(place, low + height / 2), high - height / 2) for place, height in zip(places, heights)]
-    if max(abs(place - y) for place, (_, y, _, _) in zip(places, ends)) > 4 * line:
+    if sum(heights) > high - low or max(abs(place - y) for place, (_, y, _, _) in zip(places, ends)) > 4 * line:
         axis.legend([plt.Line2D([], [], color=colour) for *_, colour in ends], [name for _, _, name, _ in ends], fontsize=SMALLEST)
         return
     words = {"fontsize": size, "va": "center", "linespacing": 0.9}

@@ -16,7 +16,7 @@ import pages
 from paths import PROJECT
 
 COUNTED = re.compile(r"([IVX]+) · ")
-AIMS = re.compile(r"In this chapter(?: · (?P<time>.+))?$")  # the title of the admonition that becomes the line below a chapter's title
+AIMS = re.compile(r"(?P<where>In this chapter|On this page)(?: · (?P<time>.+))?$")  # the title of the admonition that becomes the line below a chapter's title
 
 # Style sheets and scripts of which a page needs its own: what a page that uses them has in its body. All others are on every page.
 USED_BY = {
@@ -86,7 +86,7 @@ def below(app, doctree, chapter):
     opened = [nodes.raw("", '<div class="book-opening">', format="html")]
     for admonition in doctree.findall(nodes.admonition):
         if found := AIMS.match(admonition[0].astext()):
-            opened.append(nodes.raw("", f'<details class="book-aims"><summary>{summary(found["time"])}</summary>', format="html"))
+            opened.append(nodes.raw("", f'<details class="book-aims"><summary>{summary(**found.groupdict())}</summary>', format="html"))
             opened += [*admonition.children[1:], nodes.raw("", "</details>", format="html")]
             admonition.parent.remove(admonition)
             break
@@ -94,11 +94,11 @@ def below(app, doctree, chapter):
     if f"{app.env.docname}_solutions" in app.env.found_docs:
         links.append((f"{chapter}_solutions.html", "solutions"))
     shown = " · ".join(f'<a href="{escape(address)}"{" download" * address.endswith(".ipynb")}>{words}</a>' for address, words in links)
-    return [*opened, nodes.raw("", f'<div class="book-ways">{shown}</div></div>', format="html")]
+    return [*opened, nodes.raw("", f'<div class="book-ways">{shown}</div></div>\n', format="html")]
 
 
-def summary(time):
-    return f"<span>{escape(time)}</span> · in this chapter you will …" if time else "In this chapter you will …"
+def summary(where, time):
+    return f"<span>{escape(time)}</span> · {where[0].lower()}{where[1:]} you will …" if time else f"{where} you will …"
 
 
 # --- the parts -------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from experiments import (  # noqa: F401 (for chapters)
     cached, claim, committed, load_claims, load_outcomes, load_records, needs, results_folder, run, save_records, save_result,
 )  # fmt: skip
 from figures import (  # noqa: F401 (for chapters)
-    BLACK, BLUE, CAT, DOG, GREEN, INK, ORANGE, PAGE, PURPLE, RED, SKY, YELLOW, plot_curves, show_images, show_photos, use_book_style,
+    BLACK, BLUE, CAT, DOG, GREEN, INK, ORANGE, PAGE, PURPLE, RED, SKY, STONE, YELLOW, plot_curves, show_images, show_photos, use_book_style,
 )  # fmt: skip
 from machine import accelerator, has_bfloat16, processor, provenance  # noqa: F401 (for chapters)
 from outcomes import pack_weights, unpack_weights  # noqa: F401 (for chapters)

@@ -174,7 +174,7 @@ def test_a_chapter_that_has_not_been_run_is_shown_with_dashes(untouched):
     html = untouched.path / "_build" / "edition" / "html"
     assert "It counts to –. See The first chapter." in text_of(html / "index.html")
     one = text_of(html / "chapters" / "one.html")
-    assert f"The first chapter# {pages.NOT_RUN}" in one and "It counts to –, as the figure shows." in one and "All is said." in one
+    assert f"The first chapter# notebook · slides {pages.NOT_RUN}" in one and "It counts to –, as the figure shows." in one and "All is said." in one
     assert "The first one counts to –;" in text_of(html / "chapters" / "two.html")
     assert pages.NOT_RUN not in text_of(html / "chapters" / "two.html")
 
@@ -189,7 +189,7 @@ def test_a_chapter_whose_code_has_changed_is_shown_as_it_ran(untouched):
     (kept.with_name("one-seed0.ipynb")).unlink()
     assert f"{pages.AS_IT_RAN} one." in said
     one = text_of(untouched.path / "_build" / "edition" / "html" / "chapters" / "one.html")
-    assert f"The first chapter# {pages.AS_IT_RAN} It counts to 3, as Fig. 1 shows." in one
+    assert f"The first chapter# notebook · slides {pages.AS_IT_RAN} It counts to 3, as Fig. 1 shows." in one
 
 
 def test_a_slip_fails_a_complete_edition_and_is_listed_for_an_incomplete_one(untouched):
