@@ -428,7 +428,10 @@ READERS = ("needs", "load_records", "load_outcomes", "committed")  # functions o
 @cache
 def _named(chapter):
     """``{function: [names]}`` that the chapter's code hands to the readers of helpers, and to ``save_records``."""
-    return names_in("\n".join(cell.source for cell in code_cells(_notebook(chapter))))
+    try:
+        return names_in("\n".join(cell.source for cell in code_cells(_notebook(chapter))))
+    except SyntaxError as error:
+        raise slip(chapter, error) from error
 
 
 def names_in(code):
