@@ -427,11 +427,16 @@ READERS = ("needs", "load_records", "load_outcomes", "committed")  # functions o
 
 @cache
 def _named(chapter):
-    """``{function: [names]}`` that the chapter's code hands to the readers of helpers, and to ``save_records``."""
+    """``{function: [names]}`` that the chapter's code hands to the readers of helpers, and to ``save_records``.
+
+    Who takes the definitions of another chapter runs its set-up, and so reads what that reads.
+    """
     try:
-        return names_in("\n".join(cell.source for cell in code_cells(_notebook(chapter))))
+        found = names_in("\n".join(cell.source for cell in code_cells(_notebook(chapter))))
     except SyntaxError as error:
         raise slip(chapter, error) from error
+    others = [_named(other) for other in found["definitions"] if other != chapter]
+    return found | {reader: list(dict.fromkeys(found[reader] + [n for other in others for n in other[reader]])) for reader in READERS}
 
 
 def names_in(code):

@@ -358,3 +358,11 @@ def test_definitions_are_functions_without_what_is_computed(project, capsys, mon
     monkeypatch.syspath_prepend(project / "src")
     names = chapters.definitions("small", only_functions=True, epochs=3)
     assert names["epochs"] == 3 and names["count"](4) == 4 and "x" not in names and not capsys.readouterr().out
+
+
+def test_who_takes_the_definitions_of_a_chapter_waits_for_what_that_reads():
+    takers = [(c, other) for c in chapters.chapters() for other in chapters._named(c)["definitions"] if other != c]
+    assert takers
+    for chapter, other in takers:
+        assert set(chapters.needs(other, "test")) - {chapter} <= set(chapters.needs(chapter, "test")), (chapter, other)
+        assert set(chapters.experiments_read(other, "test")) <= set(chapters.experiments_read(chapter, "test")), (chapter, other)
