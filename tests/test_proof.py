@@ -28,7 +28,8 @@ def base_names(part):
 
 def answers_in(outcome):
     """The answers to test and validation photos in an outcome, by their names in it: "test", "test_mirrored", …"""
-    return {k: v for k, v in outcome.items() if k.startswith(("test", "validation")) and isinstance(v, dict) and "names" in v}
+    named = outcome.items() if isinstance(outcome, dict) else ()  # a solution's outcome may be a list of curves
+    return {k: v for k, v in named if k.startswith(("test", "validation")) and isinstance(v, dict) and "names" in v}
 
 
 def faults_of_outcome(path, photos):
